@@ -1,0 +1,373 @@
+# SPDX-License-Identifier: MPL-2.0
+"""
+Every kind of error, what it is called, who must act, and whether trying again can help.
+
+    SygefravaerError
+      PlatformFault            a ServiceplatformFault on the wire: code and English sentence stand here
+        MalformedRequest ... InternalError
+      Refused                  a refusal with a FejlKode: its Danish sentence comes from `contract` at the door
+      SoapFault                a SOAP fault that has no detail
+        VersionMismatch, MustUnderstand, Unreadable
+      HttpRefusal              an answer that is HTTP only
+      CallFailed               what a caller of somebody else's service meets
+        Unreachable, NoAnswer, HttpFailure, NotAnEnvelope, FaultReceived
+      StoreError               the database did not do it
+        StoreUnavailable, CommitUnknown, Conflict, MigrationError
+      ActRefused               a control door said no
+      UsageError               a command, a setting or a file is wrong; nothing was started
+
+The docstring of a class is its message. No message ever holds a value from a call: a text says what kind of thing
+was found and where, what was wanted, and what to try.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import ClassVar, Final, Literal
+
+
+class Party(StrEnum):
+    """Who must act."""
+
+    CALLER = "caller"
+    OPERATOR = "operator"
+    RECEIVER = "receiver"
+    MUNICIPALITY = "municipality"
+    DEVELOPER = "developer"
+
+
+class SygefravaerError(Exception):
+    """Something went wrong that has no better name."""
+
+    code: str = "Error"
+    who: ClassVar[Party] = Party.DEVELOPER
+    retryable: ClassVar[bool] = False
+    hint: ClassVar[str] = ""
+
+    def __init__(self, detail: str = "") -> None:
+        self.detail = detail
+        super().__init__(self.text)
+
+    @property
+    def text(self) -> str:
+        """The first paragraph of the docstring, and the detail of this one case if there is any."""
+        sentence = " ".join((type(self).__doc__ or "").split("\n\n")[0].split())
+        return f"{sentence} {self.detail}".strip()
+
+
+# --- what the platform answers as a ServiceplatformFault ---
+
+
+class PlatformFault(SygefravaerError):
+    """The platform refused the call."""
+
+    who: ClassVar[Party] = Party.CALLER
+    faultcode: ClassVar[Literal["Client", "Server"]] = "Client"
+    status: int = 500
+
+
+class MalformedRequest(PlatformFault):
+    """The request is not a well-formed SOAP 1.1 message that this service accepts."""
+
+    code = "MalformedRequest"
+    hint: ClassVar[str] = "Send one SOAP 1.1 envelope without DTD, with exactly one element in its Body."
+
+    def __init__(self, detail: str = "", *, status: int = 500) -> None:
+        self.status = status
+        super().__init__(detail)
+
+
+class OperationNotFound(PlatformFault):
+    """The element in the Body is not an operation of this service."""
+
+    code = "OperationNotFound"
+    hint: ClassVar[str] = "Compare the element's name and namespace with the WSDL (GET ?wsdl)."
+
+
+class SecurityModelNotProvided(PlatformFault):
+    """Security model for the called operation was not provided. The following are supported: [AuthorityContext]"""  # noqa: D400  the platform's own words
+
+    code = "SecurityModelNotProvided"
+    hint: ClassVar[str] = "Put AuthorityContext/MunicipalityCVR in the request element, before Hoved."
+
+
+class AuthorityContextInvalid(PlatformFault):
+    """AuthorityContext/MunicipalityCVR is not a valid CVR number: eight digits with a correct check sum were wanted."""
+
+    code = "AuthorityContextInvalid"
+
+
+class UserSystemNotFound(PlatformFault):
+    """The client certificate does not belong to a registered user system."""
+
+    code = "UserSystemNotFound"
+    hint: ClassVar[str] = "Register the certificate with the user system before it is used, also after a renewal."
+
+
+class UserSystemInactive(PlatformFault):
+    """The user system or its certificate is registered but not active."""
+
+    code = "UserSystemInactive"
+
+
+class ServiceAgreementNotFound(PlatformFault):
+    """The user system has no service agreement for this service and this municipality."""
+
+    code = "ServiceAgreementNotFound"
+    hint: ClassVar[str] = "Ask the municipality for a service agreement in the administration."
+
+
+class ServiceAgreementNotApproved(PlatformFault):
+    """The service agreement has not been approved by the municipality."""
+
+    code = "ServiceAgreementNotApproved"
+    who: ClassVar[Party] = Party.MUNICIPALITY
+
+
+class ServiceAgreementExpired(PlatformFault):
+    """The service agreement has expired."""
+
+    code = "ServiceAgreementExpired"
+    who: ClassVar[Party] = Party.MUNICIPALITY
+
+
+class ServiceAgreementNotYetValid(PlatformFault):
+    """The service agreement is not in force yet."""
+
+    code = "ServiceAgreementNotYetValid"
+
+
+class ServiceAgreementTerminated(PlatformFault):
+    """The service agreement has been terminated."""
+
+    code = "ServiceAgreementTerminated"
+    who: ClassVar[Party] = Party.MUNICIPALITY
+
+
+class ServiceAgreementSuspended(PlatformFault):
+    """The service agreement is suspended for the time being."""
+
+    code = "ServiceAgreementSuspended"
+    who: ClassVar[Party] = Party.OPERATOR
+
+
+class SchemaValidationFailed(PlatformFault):
+    """The request element is not valid according to the service's XSD."""
+
+    code = "SchemaValidationFailed"
+    hint: ClassVar[str] = "Validate the request element against the schema (GET ?wsdl) before sending."
+
+
+class RoutingNotFound(PlatformFault):
+    """There is no route for this service and municipality."""
+
+    code = "RoutingNotFound"
+    who: ClassVar[Party] = Party.OPERATOR
+
+
+class LookupRefused(PlatformFault):
+    """The look-up breaks a rule of the contract."""
+
+    def __init__(self, code: str, detail: str = "") -> None:
+        self.code = code
+        super().__init__(detail)
+
+
+class SourceSystemUnavailable(PlatformFault):
+    """The source system could not be reached or did not give a usable answer."""
+
+    code = "SourceSystemUnavailable"
+    who: ClassVar[Party] = Party.RECEIVER
+    faultcode: ClassVar[Literal["Client", "Server"]] = "Server"
+    retryable: ClassVar[bool] = True
+
+
+class SourceSystemTimeout(PlatformFault):
+    """The source system did not answer in time."""
+
+    code = "SourceSystemTimeout"
+    who: ClassVar[Party] = Party.RECEIVER
+    faultcode: ClassVar[Literal["Client", "Server"]] = "Server"
+    retryable: ClassVar[bool] = True
+
+
+class InternalError(PlatformFault):
+    """The platform failed while it handled the call."""
+
+    code = "InternalError"
+    who: ClassVar[Party] = Party.OPERATOR
+    faultcode: ClassVar[Literal["Client", "Server"]] = "Server"
+    retryable: ClassVar[bool] = True
+
+
+# --- refusals with a FejlKode ---
+
+
+class Refused(SygefravaerError):
+    """The message was refused and nothing was stored."""
+
+    who: ClassVar[Party] = Party.CALLER
+
+    def __init__(self, code: str, place: str = "") -> None:
+        self.code = code
+        self.place = place
+        super().__init__(f"[{code}] {place}".strip())
+
+
+# --- SOAP and HTTP ---
+
+
+class SoapFault(SygefravaerError):
+    """The envelope cannot be handled."""
+
+    who: ClassVar[Party] = Party.CALLER
+    faultcode: ClassVar[str] = "Client"
+    status: ClassVar[int] = 500
+
+
+class VersionMismatch(SoapFault):
+    """The envelope is not a SOAP 1.1 envelope."""
+
+    code = "VersionMismatch"
+    faultcode: ClassVar[str] = "VersionMismatch"
+
+
+class MustUnderstand(SoapFault):
+    """A SOAP header with mustUnderstand="1" is not known to this service."""
+
+    code = "MustUnderstand"
+    faultcode: ClassVar[str] = "MustUnderstand"
+
+
+class Unreadable(SoapFault):
+    """The receiver cannot read the message and has no code for it."""
+
+    code = "Unreadable"
+
+
+class HttpRefusal(SygefravaerError):
+    """The request was refused before its content was looked at."""
+
+    who: ClassVar[Party] = Party.CALLER
+
+    def __init__(self, status: int, detail: str = "", *, headers: tuple[tuple[str, str], ...] = ()) -> None:
+        self.status = status
+        self.headers = headers
+        self.code = f"HTTP {status}"
+        super().__init__(detail)
+
+
+# --- what a caller meets ---
+
+
+class CallFailed(SygefravaerError):
+    """The call got no usable answer."""
+
+    who: ClassVar[Party] = Party.RECEIVER
+    retryable: ClassVar[bool] = True
+
+
+class Unreachable(CallFailed):
+    """No connection could be made, so nothing was received."""
+
+    code = "Unreachable"
+
+
+class NoAnswer(CallFailed):
+    """The connection ended or timed out after the message left: whether it was received is unknown."""
+
+    code = "NoAnswer"
+
+
+class HttpFailure(CallFailed):
+    """The service answered with an HTTP status and no SOAP envelope."""
+
+    def __init__(self, status: int, retry_after: float | None = None) -> None:
+        self.status = status
+        self.retry_after = retry_after
+        self.code = f"HTTP {status}"
+        super().__init__(f"(HTTP {status})")
+
+
+class NotAnEnvelope(CallFailed):
+    """The answer is not the envelope that the operation promises."""
+
+    code = "NotAnEnvelope"
+
+
+class FaultReceived(CallFailed):
+    """The service answered with a fault."""
+
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, faultcode: str, code: str | None, text: str) -> None:
+        self.faultcode = faultcode
+        self.code = code or faultcode
+        self.fault_text = text
+        super().__init__(f"({faultcode}, {self.code})")
+
+
+# --- the database ---
+
+
+class StoreError(SygefravaerError):
+    """The database did not do what was asked."""
+
+    code = "StoreError"
+    who: ClassVar[Party] = Party.OPERATOR
+
+
+class StoreUnavailable(StoreError):
+    """The database cannot be reached, or has no connection free."""
+
+    code = "StoreUnavailable"
+    retryable: ClassVar[bool] = True
+    hint: ClassVar[str] = "Check that the database server runs and that the DSN in the configuration is right."
+
+
+class CommitUnknown(StoreError):
+    """The connection was lost during a commit: whether it took effect is unknown."""
+
+    code = "CommitUnknown"
+    retryable: ClassVar[bool] = True
+
+
+class Conflict(StoreError):
+    """Another row with the same key exists."""
+
+    code = "Conflict"
+
+
+class MigrationError(StoreError):
+    """The database's schema does not fit this version of the program."""
+
+    code = "MigrationError"
+
+
+# --- doors of our own ---
+
+
+class ActRefused(SygefravaerError):
+    """The control door refused the act."""
+
+    who: ClassVar[Party] = Party.CALLER
+
+    def __init__(self, code: str, detail: str = "") -> None:
+        self.code = code
+        super().__init__(detail)
+
+
+class UsageError(SygefravaerError):
+    """The command cannot be carried out as it was given."""
+
+    who: ClassVar[Party] = Party.CALLER
+    exit_code: ClassVar[int] = 2
+
+    def __init__(self, code: str, detail: str, *, try_this: str = "") -> None:
+        self.code = code
+        self.try_this = try_this
+        super().__init__(detail)
+
+
+RETRYABLE_HTTP: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
+"""HTTP statuses without an envelope after which the same message may be sent again."""
