@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: MPL-2.0
+# Every target does its own set-up: Python 3.11 or newer and make are enough.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help venv sandbox test check fmt bench lock
+
+help: ## show this list
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+
+$(STAMP): requirements-dev.lock pyproject.toml
+	@echo "Setting up $(VENV) (once; about a minute)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary :all: --require-hashes -r requirements-dev.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+venv: $(STAMP) ## set up the virtual environment, start nothing
+
+sandbox: $(STAMP) ## start everything on this machine: gateway, KSD, two jobcentres, PostgreSQL
+	@$(BIN)/sygefravaer sandbox up
+
+test: $(STAMP) ## run all tests, with the branch coverage of every process
+	@$(BIN)/coverage erase
+	@$(BIN)/coverage run -m pytest -n 2 --dist worksteal
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report
+
+check: $(STAMP) ## lint, format, types, floors of the house
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+fmt: $(STAMP) ## format the code
+	@$(BIN)/ruff check --fix --quiet || true
+	@$(BIN)/ruff format
+
+bench: $(STAMP) ## measure speed beside the machine's own ceiling (BENCH="--strict" makes a missed target an error)
+	@$(BIN)/python -m benchmarks $(BENCH)
+
+lock: ## make the lock files anew from pyproject.toml
+	@$(BIN)/pip-compile -q --strip-extras --generate-hashes --allow-unsafe --no-emit-index-url --no-emit-find-links \
+		--no-header --upgrade --extra dev -o requirements-dev.lock pyproject.toml --pip-args '--only-binary :all:'
+	@$(BIN)/pip-compile -q --strip-extras --generate-hashes --allow-unsafe --no-emit-index-url --no-emit-find-links \
+		--no-header -o requirements.lock pyproject.toml -c requirements-dev.lock --pip-args '--only-binary :all:'
