@@ -95,6 +95,7 @@ class AuthorityContextInvalid(PlatformFault):
     """AuthorityContext/MunicipalityCVR is not a valid CVR number: eight digits with a correct check sum were wanted."""
 
     code = "AuthorityContextInvalid"
+    hint: ClassVar[str] = "Give the municipality's own CVR number; the 98 of them are in the contract's kommuner.csv."
 
 
 class UserSystemNotFound(PlatformFault):
@@ -108,6 +109,7 @@ class UserSystemInactive(PlatformFault):
     """The user system or its certificate is registered but not active."""
 
     code = "UserSystemInactive"
+    hint: ClassVar[str] = "Ask the operator why it was switched off, naming the CallUUID."
 
 
 class ServiceAgreementNotFound(PlatformFault):
@@ -121,6 +123,7 @@ class ServiceAgreementNotApproved(PlatformFault):
     """The service agreement has not been approved by the municipality."""
 
     code = "ServiceAgreementNotApproved"
+    hint: ClassVar[str] = "The municipality approves the waiting agreement in the administration."
     who: ClassVar[Party] = Party.MUNICIPALITY
 
 
@@ -128,6 +131,9 @@ class ServiceAgreementExpired(PlatformFault):
     """The service agreement has expired."""
 
     code = "ServiceAgreementExpired"
+    hint: ClassVar[str] = (
+        "Ask the municipality for a new agreement; a repeat of an accepted message still gets its receipt."
+    )
     who: ClassVar[Party] = Party.MUNICIPALITY
 
 
@@ -135,12 +141,16 @@ class ServiceAgreementNotYetValid(PlatformFault):
     """The service agreement is not in force yet."""
 
     code = "ServiceAgreementNotYetValid"
+    hint: ClassVar[str] = "Call from the agreement's first day on."
 
 
 class ServiceAgreementTerminated(PlatformFault):
     """The service agreement has been terminated."""
 
     code = "ServiceAgreementTerminated"
+    hint: ClassVar[str] = (
+        "Ask the municipality for a new agreement; a repeat of an accepted message still gets its receipt."
+    )
     who: ClassVar[Party] = Party.MUNICIPALITY
 
 
@@ -148,6 +158,7 @@ class ServiceAgreementSuspended(PlatformFault):
     """The service agreement is suspended for the time being."""
 
     code = "ServiceAgreementSuspended"
+    hint: ClassVar[str] = "Ask the operator when it is resumed, naming the CallUUID."
     who: ClassVar[Party] = Party.OPERATOR
 
 
@@ -162,6 +173,7 @@ class RoutingNotFound(PlatformFault):
     """There is no route for this service and municipality."""
 
     code = "RoutingNotFound"
+    hint: ClassVar[str] = "The municipality's route must be registered; ask the operator, naming the municipality."
     who: ClassVar[Party] = Party.OPERATOR
 
 
@@ -177,6 +189,7 @@ class SourceSystemUnavailable(PlatformFault):
     """The source system could not be reached or did not give a usable answer."""
 
     code = "SourceSystemUnavailable"
+    hint: ClassVar[str] = "Look up again in a minute; the status page says how the source system is."
     who: ClassVar[Party] = Party.RECEIVER
     faultcode: ClassVar[Literal["Client", "Server"]] = "Server"
     retryable: ClassVar[bool] = True
@@ -186,6 +199,7 @@ class SourceSystemTimeout(PlatformFault):
     """The source system did not answer in time."""
 
     code = "SourceSystemTimeout"
+    hint: ClassVar[str] = "Look up again in a minute; the status page says how the source system is."
     who: ClassVar[Party] = Party.RECEIVER
     faultcode: ClassVar[Literal["Client", "Server"]] = "Server"
     retryable: ClassVar[bool] = True
@@ -195,6 +209,7 @@ class InternalError(PlatformFault):
     """The platform failed while it handled the call."""
 
     code = "InternalError"
+    hint: ClassVar[str] = "Send the same message again; if it goes on, ask the operator, naming the CallUUID."
     who: ClassVar[Party] = Party.OPERATOR
     faultcode: ClassVar[Literal["Client", "Server"]] = "Server"
     retryable: ClassVar[bool] = True
