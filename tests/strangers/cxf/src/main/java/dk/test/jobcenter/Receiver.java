@@ -69,7 +69,7 @@ public final class Receiver implements SygefravaerJCModtagerPortType {
         bus.getExtension(JettyHTTPServerEngineFactory.class).setTLSServerParametersForPort("127.0.0.1", port, tls);
         EndpointImpl endpoint = new EndpointImpl(bus, new Receiver());
         endpoint.getProperties().put("schema-validation-enabled", "true");
-        endpoint.publish("https://127.0.0.1:" + port + "/modtager");
+        endpoint.publish("https://127.0.0.1:" + port + "/service/KSD/SygefravaerJC/2");
         System.out.println("READY");
         Thread.currentThread().join();
     }

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MPL-2.0
+"""Measurements: each beside the machine's own ceiling, in one run."""
