@@ -140,13 +140,9 @@ def _read_int(element: etree._Element) -> int:
     return int(Decimal(_text(element).strip()))  # leading zeros without end are valid; int() would refuse them
 
 
-def _read_uuid(element: etree._Element) -> UUID:
-    return UUID(int=int(_text(element).replace("-", ""), 16))
-
-
 _READ: Final[dict[type, Callable[[etree._Element], Any]]] = {
     str: _text,
-    UUID: _read_uuid,
+    UUID: lambda element: UUID(_text(element)),
     Cpr: lambda element: Cpr.of_wire(_text(element)),
     date: _read_date,
     datetime: _read_time,
@@ -244,7 +240,7 @@ def _write_text(value: str) -> str:
 def _write_time(value: datetime) -> str:
     if value.tzinfo is None:
         raise UsageError("NaiveTime", "A time without a zone was given; an aware time was wanted.")
-    return f"{value.astimezone(UTC).replace(tzinfo=None).isoformat()}Z"
+    return value.astimezone(UTC).isoformat().removesuffix("+00:00") + "Z"
 
 
 _WRITE: Final[dict[type, Callable[[Any], str]]] = {
@@ -299,8 +295,7 @@ _RULES: Final = {
 }
 _EXPECTED: Final = re.compile(r"Expected is (?:one of )?\( ([^()]*) \)\.\s*\Z")
 _LISTED: Final = re.compile(r"\{[^{}]*\}([A-Za-z]+)")
-_SEGMENT: Final = re.compile(r"(?:([^:\[\]]+):)?([^:\[\]]+)(?:\[([0-9]+)\])?")
-_PLAIN: Final = re.compile(r"[A-Za-z]{1,40}")  # the longest name of the contract has 38 letters, none a digit
+_PLAIN: Final = re.compile(r"[A-Za-z]{1,40}")  # the longest name of the contract has 39 letters
 _STRANGER: Final = "an element that the schema does not know"
 
 
@@ -340,13 +335,11 @@ def _place(element: etree._Element, path: str) -> str:
 
 def _step_to(parent: etree._Element, segment: str) -> etree._Element | None:
     """Find the child that libxml2 calls `*`, `*[2]`, `f:Hoved` or `f:Fejl[2]`."""
-    match = _SEGMENT.fullmatch(segment)
-    if match is None:
-        return None
-    prefix, name, index = match.groups()
+    qname, _, index = segment.rstrip("]").partition("[")
+    prefix, _, name = qname.rpartition(":")
     count = int(index or 1)
     for child in parent.iterchildren("*"):
-        if name == "*" or (child.prefix == prefix and etree.QName(child).localname == name):
+        if name == "*" or ((child.prefix or "") == prefix and etree.QName(child).localname == name):
             count -= 1
             if not count:
                 return child

@@ -154,8 +154,6 @@ def _no_nemrefusions_id(message: Request[Reply], _: Situation) -> bool:
     return message.Hoved.NemrefusionsID is None
 
 
-# --- G001: header and case ---
-
 WithCase = SendHaendelseSygefravaerssagRequest | SendAnmodningForlaengelseRequest
 
 
@@ -234,27 +232,19 @@ def _kode(message: SendForretningsSvarRequest | SendForretningsSvarForlaengelseR
 # --- G001: the blocks of M5 ---
 
 
-def _demanded(kode: str, block: str) -> Callable[[SendOpdateringFravaerRequest, Situation], bool]:
+def _block_apart(kode: str, block: str) -> Callable[[SendOpdateringFravaerRequest, Situation], bool]:
     def broken(message: SendOpdateringFravaerRequest, _: Situation) -> bool:
-        return kode in message.Opdateringstype and not getattr(message, block)
-
-    return broken
-
-
-def _forbidden(kode: str, block: str) -> Callable[[SendOpdateringFravaerRequest, Situation], bool]:
-    def broken(message: SendOpdateringFravaerRequest, _: Situation) -> bool:
-        return kode not in message.Opdateringstype and bool(getattr(message, block))
+        return (kode in message.Opdateringstype) is not bool(getattr(message, block))
 
     return broken
 
 
 def _block_rules() -> Iterator[Rule]:
-    """Make two rules per block from the list of Opdateringstype: its type demands it, no other type allows it."""
+    """Make a rule per block from the list of Opdateringstype: its type demands it, and no other type allows it."""
     for code in LISTS["opdateringstyper"]:
         block = code.extra["blok"].partition(";")[0]  # the members of a block come all or none: the schema sees to it
         if block:
-            yield Rule(f"{code.kode}_without_block", "G001", block, _BLOCKS, _demanded(code.kode, block))
-            yield Rule(f"block_without_{code.kode}", "G001", block, _BLOCKS, _forbidden(code.kode, block))
+            yield Rule(f"block_of_{code.kode}", "G001", block, _BLOCKS, _block_apart(code.kode, block))
 
 
 # --- G004: the authority ---
@@ -315,15 +305,15 @@ def _test_in_production(message: Request[Reply], situation: Situation) -> bool:
 _HEADER: Final = "header"
 _CONDITIONAL: Final = '"1 if" cardinalities'
 _BLOCKS: Final = "blocks of SendOpdateringFravaer"
-_CHECKS: Final = "checks of the header"
+_RECEIPT_CODE: Final = "Forretningskvittering/ForretningsValideringsKode"
 _CPR: Final = "form of a personal number"
 
 _EVERY: Final = (
     Rule("beskedtype", "G001", "Hoved/Beskedtype", _HEADER, _wrong_beskedtype),
     Rule("snitflade_id", "G001", "Hoved/SnitfladeID", _HEADER, _wrong_snitflade),
-    Rule("afsender_myndighed", "G004", "Hoved/AfsenderMyndighedCVR", _CHECKS, _other_sender),
-    Rule("modtager_myndighed", "G004", "Hoved/ModtagerMyndighedCVR", _CHECKS, _other_recipient),
-    Rule("kommunekode", "G004", "Hoved/Kommunekode", _CHECKS, _other_kommunekode),
+    Rule("afsender_myndighed", "G004", "Hoved/AfsenderMyndighedCVR", _HEADER, _other_sender),
+    Rule("modtager_myndighed", "G004", "Hoved/ModtagerMyndighedCVR", _HEADER, _other_recipient),
+    Rule("kommunekode", "G004", "Hoved/Kommunekode", _HEADER, _other_kommunekode),
     Rule("cpr", "G007", "Hoved/CprNummer", _CPR, _bad_header_cpr),
     Rule("testmarkering", "G011", "Hoved/Testmarkering", _HEADER, _test_in_production),
 )
@@ -331,7 +321,7 @@ _REFERENCE: Final = Rule("reference_besked_id", "G001", "Hoved/ReferenceBeskedID
 _NEMREFUSIONS_ID: Final = Rule("nemrefusions_id", "G001", "Hoved/NemrefusionsID", _HEADER, _no_nemrefusions_id)
 _CASE: Final = (
     Rule("nemrefusions_id_of_case", "G001", "Hoved/NemrefusionsID", _HEADER, _other_nemrefusions_id),
-    Rule("cpr_of_case", "G001", "Hoved/CprNummer", _CHECKS, _other_cpr),
+    Rule("cpr_of_case", "G001", "Hoved/CprNummer", _HEADER, _other_cpr),
     Rule("case_cpr", "G007", "Sygefravaerssag/CprNummer", _CPR, _bad_case_cpr),
     Rule("former_cpr", "G007", "Sygefravaerssag/TidligereCprNummer", _CPR, _bad_former_cpr),
     Rule("employer_cvr", "G008", "Sygefravaerssag/Arbejdsgiver/CVRNummer", "check sum of CVR", _bad_employer),
@@ -396,13 +386,7 @@ _ROWS: Final = (
         needs_nemrefusions_id=True,
         rules=(
             *_CASE,
-            Rule(
-                "mulige_koder",
-                "G001",
-                "MuligeForlaengelseskoder",
-                "codes that are rights, not extensions",
-                _asked_for_a_right,
-            ),
+            Rule("mulige_koder", "G001", "MuligeForlaengelseskoder", "rights are no extensions", _asked_for_a_right),
         ),
     ),
     _operation(
@@ -412,13 +396,7 @@ _ROWS: Final = (
         needs_nemrefusions_id=True,
         needs_reference=True,
         rules=(
-            Rule(
-                "not_afleveret",
-                "G001",
-                "Forretningskvittering/ForretningsValideringsKode",
-                "codes of the receipt",
-                _delivered_extension,
-            ),
+            Rule("not_afleveret", "G001", _RECEIPT_CODE, "codes of the receipt", _delivered_extension),
             Rule("begrundelse", "G001", "Forretningskvittering/Begrundelse", "1500 characters", _long_reason),
             Rule("forlaengelseskode", "G001", "Forlaengelseskode", _CONDITIONAL, _extended_without_code),
             Rule("forlaengelse_fra", "G001", "ForlaengelseFra", _CONDITIONAL, _extended_without_start),
@@ -426,12 +404,7 @@ _ROWS: Final = (
             Rule("afvisningsaarsag", "G001", "Afvisningsaarsag", _CONDITIONAL, _refused_without_cause),
         ),
     ),
-    _operation(
-        "SendOpdateringFravaer",
-        "SF2095",
-        SendOpdateringFravaerRequest,
-        rules=tuple(_block_rules()),
-    ),
+    _operation("SendOpdateringFravaer", "SF2095", SendOpdateringFravaerRequest, rules=tuple(_block_rules())),
     _operation(
         "HentSag",
         "SF2096",
