@@ -7,7 +7,6 @@ import threading
 import uuid
 from collections.abc import Iterator
 from datetime import date
-from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
@@ -61,7 +60,11 @@ def operations(client: zeep.Client) -> set[str]:
 def test_package_has_the_published_layout(name):
     """Messages at the top, types beside them, the shared schemas in sp/, the WSDL with its policy in wsdl/context."""
     files = {path.removeprefix(f"{name}/") for path in FILES if path.startswith(f"{name}/")}
-    own = {"xsd/SygefravaerServiceTypes.xsd"} if name == names.SYGEFRAVAER else {"SF2090_EP_KSD2-0/SygefravaerJCModtager.wsdl"}
+    own = (
+        {"xsd/SygefravaerServiceTypes.xsd"}
+        if name == names.SYGEFRAVAER
+        else {"SF2090_EP_KSD2-0/SygefravaerJCModtager.wsdl"}
+    )
 
     assert files == own | {f"sp/{file}" for file in SP} | {
         f"{name}ServiceMsg.xsd",
@@ -78,7 +81,9 @@ def test_shared_files_are_the_same_in_both_packages():
 
     assert {"xsd/SygefravaerFaellesTypes.xsd", "wsdl/context/policies.wsdl"} <= shared
     for path in shared:
-        assert (package.ROOT / "Sygefravaer" / path).read_bytes() == (package.ROOT / "SygefravaerJC" / path).read_bytes()
+        assert (package.ROOT / "Sygefravaer" / path).read_bytes() == (
+            package.ROOT / "SygefravaerJC" / path
+        ).read_bytes()
 
 
 @pytest.mark.parametrize("name", PACKAGE_NAMES)
@@ -100,7 +105,10 @@ def test_every_link_is_relative_and_leads_to_a_file(path):
     """What a packaged file imports lies in the package, by a relative path."""
     for link, attribute in package._links(parsed(path)):
         target = link.get(attribute).partition("#")[0]
-        assert not target or (package.ROOT / path).parent.joinpath(target).resolve().relative_to(package.ROOT).as_posix() in FILES
+        assert (
+            not target
+            or (package.ROOT / path).parent.joinpath(target).resolve().relative_to(package.ROOT).as_posix() in FILES
+        )
 
 
 @pytest.mark.parametrize("path", SCHEMAS)
@@ -156,7 +164,10 @@ def test_shared_schemas_have_the_published_names_and_cardinalities():
     receipt = [("Begrundelse", "0", "1"), ("FejlListe", "0", "1")]
     kv = "Kvittering_1.xsd"
     assert content(kv, "TransportKvitteringType") == ("sequence", [("TransportValideringsKode", "1", "1"), *receipt])
-    assert content(kv, "ForretningskvitteringType") == ("sequence", [("ForretningsValideringsKode", "1", "1"), *receipt])
+    assert content(kv, "ForretningskvitteringType") == (
+        "sequence",
+        [("ForretningsValideringsKode", "1", "1"), *receipt],
+    )
     assert content(kv, "FejlListeType") == ("sequence", [("Fejl", "1", "unbounded")])
     assert content(kv, "FejlType") == ("sequence", [("FejlKode", "1", "1"), ("FejlTekst", "1", "1")])
     assert content(kv, "SygefravaerResponse") == ("sequence", [("TransportKvittering", "1", "1")])
@@ -166,7 +177,9 @@ def test_shared_schemas_have_the_published_names_and_cardinalities():
     assert content(fault, "ErrorType") == ("sequence", [("ErrorCode", "1", "1"), ("ErrorText", "1", "1")])
     globals_ = {each.get("name") for each in parsed(f"Sygefravaer/sp/{kv}").iterchildren(f"{XS}element")}
     assert globals_ == {"TransportKvittering", "Forretningskvittering"}
-    namespaces = {parsed(f"Sygefravaer/sp/{file}").get("targetNamespace") for file in SP if not file.endswith("properties")}
+    namespaces = {
+        parsed(f"Sygefravaer/sp/{file}").get("targetNamespace") for file in SP if not file.endswith("properties")
+    }
     assert namespaces == {names.NS_AUTHORITY, names.NS_CALLCONTEXT, names.NS_KVITTERING, names.NS_FAULT, names.NS_PNR}
 
 
@@ -272,7 +285,9 @@ def test_flat_schemas_declare_what_the_files_declare(service):
     """Nothing is lost or doubled on the way into the flat WSDL."""
 
     def declared(roots: list[etree._Element]) -> list[tuple[str, str, str]]:
-        return sorted((r.get("targetNamespace"), c.tag, c.get("name")) for r in roots for c in r.iterchildren() if c.get("name"))
+        return sorted(
+            (r.get("targetNamespace"), c.tag, c.get("name")) for r in roots for c in r.iterchildren() if c.get("name")
+        )
 
     files = [path for path in SCHEMAS if path.startswith(f"{names.PACKAGES[service]}/")]
     if service == names.MODTAGER:  # has no ServiceplatformFault
@@ -347,7 +362,9 @@ def test_every_served_link_resolves(service):
 
     own = {path.split("/", 1)[1] for path in FILES if path.startswith(f"{names.PACKAGES[service]}/")}
     reached = {unquote(query.partition("=")[2]) for query in seen} - {""}
-    apart = {path for path in own if path.startswith(("SF2090", "wsdl/context/Sygefravaer")) or path.endswith("properties")}
+    apart = {
+        path for path in own if path.startswith(("SF2090", "wsdl/context/Sygefravaer")) or path.endswith("properties")
+    }
     if service == names.MODTAGER:
         apart |= {path for path in own if "ServiceplatformFault" in path or path.startswith("wsdl/")}
     assert reached == own - apart
@@ -406,7 +423,18 @@ def test_plain_files_are_given_as_shipped(path):
     assert package.packaged(path) == expected
 
 
-@pytest.mark.parametrize("path", ["", "/", "Sygefravaer", "Sygefravaer/", "../package.py", "/etc/passwd", "Sygefravaer/../flat/SygefravaerService.wsdl"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "",
+        "/",
+        "Sygefravaer",
+        "Sygefravaer/",
+        "../package.py",
+        "/etc/passwd",
+        "Sygefravaer/../flat/SygefravaerService.wsdl",
+    ],
+)
 def test_no_other_file_is_given(path):
     """Nothing outside the package is given, nor a folder."""
     assert package.packaged(path) is None
@@ -491,7 +519,9 @@ def test_code_list_is_well_formed(file):
 
 def test_dated_codes_have_their_dates():
     """The dates that decide: the third category ends with 2024, the covid code with June 2021."""
-    ends = {row["kode"]: row["gyldigTil"] for file in names.CODE_LISTS.values() for row in rows(file) if row["gyldigTil"]}
+    ends = {
+        row["kode"]: row["gyldigTil"] for file in names.CODE_LISTS.values() for row in rows(file) if row["gyldigTil"]
+    }
 
     assert ends == {"3": "2024-12-31", "P26_COVID": "2021-06-30"}
 
@@ -500,7 +530,10 @@ def test_extension_codes_carry_their_limits():
     """Nr. 2 lasts 69 weeks, nr. 3 134; rights and the covid code may not answer a request."""
     table = {row["kode"]: row for row in rows("forlaengelseskoder.csv")}
 
-    assert {kode: row["maksUger"] for kode, row in table.items() if row["maksUger"]} == {"P27_1_2": "69", "P27_1_3": "134"}
+    assert {kode: row["maksUger"] for kode, row in table.items() if row["maksUger"]} == {
+        "P27_1_2": "69",
+        "P27_1_3": "134",
+    }
     assert {kode for kode, row in table.items() if row["kanBesvareSF2093"] == "nej"} == {"P24A6", "P24B", "P26_COVID"}
 
 
@@ -539,10 +572,7 @@ def test_municipalities_are_all_there():
     assert {"kommunekode": "0751", "navn": "Aarhus", "cvr": "55133018"} in table
     for row in table:
         assert re.fullmatch(r"\d{4}", row["kommunekode"])
-        assert sum(int(digit) * weight for digit, weight in zip(row["cvr"], (2, 7, 6, 5, 4, 3, 2, 1), strict=True)) % 11 == 0
-
-
-def test_package_data_lies_in_the_package():
-    """The files lie beside the code: nothing is built, fetched or unpacked before use."""
-    assert Path(package.__file__).parent / "schema" == package.ROOT
-    assert DATA.is_dir()
+        assert (
+            sum(int(digit) * weight for digit, weight in zip(row["cvr"], (2, 7, 6, 5, 4, 3, 2, 1), strict=True)) % 11
+            == 0
+        )

@@ -82,7 +82,9 @@ def verdicts(element: etree._Element) -> tuple[list[str], bool]:
     return [entry.message for entry in schema.error_log], other.is_valid(element)
 
 
-def walk(element: etree._Element, declared: xmlschema.XsdElement) -> Iterator[tuple[xmlschema.XsdElement, str, etree._Element]]:
+def walk(
+    element: etree._Element, declared: xmlschema.XsdElement
+) -> Iterator[tuple[xmlschema.XsdElement, str, etree._Element]]:
     """Each declaration that a valid element uses: the declaration, the type it stands in, and the instance."""
     for child in element.iterchildren(tag=etree.Element):
         content = declared.type.content
@@ -91,7 +93,9 @@ def walk(element: etree._Element, declared: xmlschema.XsdElement) -> Iterator[tu
         yield from walk(child, match)
 
 
-def declarations(declared: xmlschema.XsdElement, seen: set[str] | None = None) -> dict[tuple[str, str], xmlschema.XsdElement]:
+def declarations(
+    declared: xmlschema.XsdElement, seen: set[str] | None = None
+) -> dict[tuple[str, str], xmlschema.XsdElement]:
     """Each element declaration that a message leads to, keyed by the type it stands in and its name."""
     seen = set() if seen is None else seen
     found: dict[tuple[str, str], xmlschema.XsdElement] = {}
@@ -128,7 +132,9 @@ def test_fault_detail_is_valid_for_both_validators(name):
         assert second.is_valid(detail)
 
 
-@pytest.mark.parametrize(("name", "expected"), [(name, expected) for name, level, expected in TWINS if level == "schema"])
+@pytest.mark.parametrize(
+    ("name", "expected"), [(name, expected) for name, level, expected in TWINS if level == "schema"]
+)
 def test_schema_twin_is_invalid_for_both_validators(name, expected):
     """A twin with one fault in its form is refused by lxml and by xmlschema, and the element is named."""
     complaints, other = verdicts(payload(f"invalid/{name}"))
@@ -153,7 +159,9 @@ def test_index_lists_every_twin():
 
 def test_each_twin_differs_from_every_sample():
     """No twin is a copy of a valid sample, and no two twins are alike."""
-    canonical = Counter(etree.tostring(payload(name), method="c14n") for name in [*VALID, *(f"invalid/{t[0]}" for t in TWINS)])
+    canonical = Counter(
+        etree.tostring(payload(name), method="c14n") for name in [*VALID, *(f"invalid/{t[0]}" for t in TWINS)]
+    )
 
     assert [body for body, times in canonical.items() if times > 1] == []
 
@@ -251,7 +259,12 @@ def test_headers_of_valid_samples_are_consistent():
         operation = etree.QName(element).localname.removesuffix("Request")
         seen[header.findtext(f"{f}BeskedID", "")] += 1
         assert header.findtext(f"{f}Beskedtype") == operation
-        cvrs = {each.text for each in element.iter(f"{f}AfsenderMyndighedCVR", f"{f}ModtagerMyndighedCVR", f"{{{names.NS_AUTHORITY}}}MunicipalityCVR")}
+        cvrs = {
+            each.text
+            for each in element.iter(
+                f"{f}AfsenderMyndighedCVR", f"{f}ModtagerMyndighedCVR", f"{{{names.NS_AUTHORITY}}}MunicipalityCVR"
+            )
+        }
         assert cvrs == {"29189846"}
         assert header.findtext(f"{f}Kommunekode") == "0791"
 
