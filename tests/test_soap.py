@@ -289,7 +289,7 @@ def test_errors_of_the_parser_quote_nothing() -> None:
 
     assert SECRET not in str(refused.value)
     assert "CprNummer" not in str(refused.value)
-    assert re.search(r"\(ATTRIBUTE_WITHOUT_VALUE, line 1, column \d+\)", refused.value.text)
+    assert re.search(r"\(ATTRIBUTE_NOT_STARTED, line 1, column \d+\)", refused.value.text)
 
 
 def test_soap_12_is_a_version_mismatch() -> None:
