@@ -23,6 +23,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
@@ -43,6 +44,19 @@ Connection = psycopg.AsyncConnection[DictRow]
 
 _PREPARED: Final = 500  # statements kept prepared per connection: more than the house has
 _RECONNECT: Final = 10.0  # seconds before a lost server is looked for anew; 60 s is promised
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trail:
+    """
+    An INSERT that another statement carries, so that both are one round trip and one decision.
+
+    `statement` ends in `FROM gate`: the carrier defines `gate` with one row if its own work took place and none if not.
+    The names of `params` start with the name of the room that wrote the statement.
+    """
+
+    statement: str
+    params: Mapping[str, object]
 
 
 class Tx:
