@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: MPL-2.0
+"""
+The control door of a part, both ends: acts by name, JSON in and out, on a Unix socket that only its owner can open.
+
+It knows no party: a part gives its acts, and whoever may open the socket knocks. Off unless a configuration names a
+path for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import json
+import logging
+import os
+import socket
+import stat
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any, Final, cast
+
+import aiohttp
+from aiohttp import web
+
+from sygefravaer.errors import ActRefused, SygefravaerError, UsageError
+
+LONGEST_PATH: Final = 100  # bytes; the system's own limit is 108 with its ending
+LONGEST_REQUEST: Final = 16 * 1024 * 1024  # bytes: a message may be handed over whole
+PATIENCE: Final = 10.0  # seconds
+
+Act = Callable[[dict[str, Any]], Awaitable[Mapping[str, Any]]]
+
+_log: Final = logging.getLogger("control")
+
+
+class Door:
+    """Offers acts: `POST /NAME` with a JSON object gives a JSON object."""
+
+    def __init__(self, acts: Mapping[str, Act], path: Path) -> None:
+        self.path = Path(path)
+        self._acts = dict(acts)
+        self._runner: web.AppRunner | None = None
+        self._listener: asyncio.Server | None = None
+
+    async def start(self) -> None:
+        """Open the socket, mode 0600; one that nobody listens on any more is replaced.
+
+        Raises `UsageError` when the path is too long, cannot be made, or is somebody's who listens.
+        """
+        listener = _listening(self.path)
+        app = web.Application(client_max_size=LONGEST_REQUEST)
+        app.router.add_post("/{act}", self._answer)
+        self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1.0)
+        await self._runner.setup()
+        # aiohttp's own site for a ready socket is TCP's
+        factory = cast("Callable[[], asyncio.Protocol]", self._runner.server)
+        self._listener = await asyncio.get_running_loop().create_unix_server(factory, sock=listener)
+
+    async def stop(self) -> None:
+        """Close the socket and remove it."""
+        if self._runner is not None and self._listener is not None:
+            self._listener.close()
+            await self._runner.cleanup()
+            self._runner = self._listener = None
+            self.path.unlink(missing_ok=True)
+
+    async def _answer(self, request: web.Request) -> web.Response:
+        name = request.match_info["act"]
+        try:
+            act = self._acts.get(name, self._unknown)
+            return web.json_response(dict(await act(await _fields(request))), dumps=_dumps)
+        except SygefravaerError as error:
+            _log.info("act.refused", extra={"act": name, "code": error.code})
+            told = {"code": error.code, "text": error.text, "hint": getattr(error, "try_this", "") or error.hint}
+            return web.json_response({"error": told}, status=409)
+        except Exception as error:  # noqa: BLE001  the door: a part must survive a broken act
+            _log.error("act.failed", exc_info=error, extra={"act": name})
+            told = {"code": "ActFailed", "text": "The act failed; the part's log says where.", "hint": ""}
+            return web.json_response({"error": told}, status=500)
+
+    async def _unknown(self, _: dict[str, Any]) -> Mapping[str, Any]:
+        raise ActRefused("UnknownAct", f"It was not one of: {', '.join(sorted(self._acts))}.")
+
+
+async def knock(
+    path: Path,
+    act: str,
+    fields: Mapping[str, Any] | None = None,
+    timeout: float = PATIENCE,  # noqa: ASYNC109  the whole exchange, told to the connection too
+) -> dict[str, Any]:
+    """Ask the part behind a socket to do something, and give what it says.
+
+    Raises `ActRefused`: with the part's own code, `NobodyThere` when no one listens, `NoAnswer` when none comes.
+    """
+    try:
+        connector = aiohttp.UnixConnector(str(path))
+        async with (
+            aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=timeout)) as session,
+            session.post(f"http://part/{act}", data=_dumps(dict(fields or {}))) as response,
+        ):
+            told = await response.json(content_type=None)
+    except aiohttp.ClientConnectorError as error:
+        raise ActRefused("NobodyThere", f"Nobody listens on {path}.") from error
+    except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+        raise ActRefused("NoAnswer", "The part did not answer in time, or stopped.") from error
+    if not isinstance(told, dict):
+        raise ActRefused("NoAnswer", "The part answered with something else than a JSON object.")
+    if isinstance(refused := told.get("error"), dict) and response.status != web.HTTPOk.status_code:
+        raise ActRefused(str(refused.get("code")), f"{refused.get('text')} {refused.get('hint')}".strip())
+    return told
+
+
+async def _fields(request: web.Request) -> dict[str, Any]:
+    try:
+        fields = json.loads(await request.read() or b"{}")
+    except (ValueError, web.HTTPRequestEntityTooLarge) as error:
+        raise ActRefused("NotJson", "The body is not a JSON object of a reasonable size.") from error
+    if not isinstance(fields, dict):
+        raise ActRefused("NotJson", "The body is JSON, but not an object.")
+    return fields
+
+
+def _dumps(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _listening(path: Path) -> socket.socket:
+    if len(os.fsencode(path)) > LONGEST_PATH:
+        raise UsageError(
+            "SocketPathTooLong",
+            f"The path of the control socket is {len(os.fsencode(path))} bytes; at most {LONGEST_PATH} were wanted.",
+            try_this="Use a directory with a shorter path.",
+        )
+    _remove_dead(path)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    mask = os.umask(0o177)  # the socket is nobody else's from its first moment
+    try:
+        listener.bind(str(path))
+    except OSError as error:
+        listener.close()
+        raise UsageError(
+            "SocketRefused", f"The control socket {path} cannot be made ({errno.errorcode.get(error.errno or 0)})."
+        ) from error
+    finally:
+        os.umask(mask)
+    listener.listen()
+    return listener
+
+
+def _remove_dead(path: Path) -> None:
+    """Remove the socket of a process that was killed; one that answers, and anything else, is left alone."""
+    if not path.exists() or not stat.S_ISSOCK(path.stat().st_mode):
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(str(path))
+        except OSError:
+            path.unlink(missing_ok=True)
+            return
+    raise UsageError("SocketInUse", f"Somebody listens on the control socket {path} already.")
