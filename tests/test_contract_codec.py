@@ -209,6 +209,15 @@ def test_any_text_survives_or_is_refused(text):
         assert codec.decode(etree.fromstring(codec.encode(context, "CallContext")), CallContextType) == context
 
 
+def test_markup_is_escaped():
+    """Also the one place where XML forbids `>` and the carriage return that a parser would turn into a line feed."""
+    context = CallContextType(OnBehalfOfUser="<&]]>\r\n\t\"'")
+    text = codec.encode(context, "CallContext")
+
+    assert b">&lt;&amp;]]&gt;&#13;\n\t\"'<" in text
+    assert codec.decode(etree.fromstring(text), CallContextType) == context
+
+
 def test_times_are_written_in_utc():
     """Any aware time ends in Z; one without zone is refused."""
     found = decoded(body("SendForretningsSvarRequest.min.xml"))

@@ -239,12 +239,13 @@ def test_reason_of_an_answer_has_1500_characters_at_most():
 
 
 def test_end_of_an_extension_is_needed_for_a_code_with_a_maximum():
-    """Nr. 2 and nr. 3 have one in weeks; nr. 5 has none."""
+    """Nr. 2 and nr. 3 have one in weeks, the automatic one of 2020 in months; nr. 5 has none."""
     found = replace(message("SendForretningsSvarForlaengelseRequest.max.xml"), ForlaengelseTil=None)
 
     for kode, expected in (
         ("P27_1_2", ("G001", "ForlaengelseTil")),
         ("P27_1_3", ("G001", "ForlaengelseTil")),
+        ("P26_COVID", ("G001", "ForlaengelseTil")),
         ("P27_1_5", None),
     ):
         assert verdict(replace(found, Forlaengelseskode=kode)) == expected
