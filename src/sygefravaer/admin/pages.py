@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: MPL-2.0
+"""
+The state of each part, as a page and as JSON.
+
+The parts are asked by their control doors; the paths come from the configuration, and without them there is nothing
+to ask. The page needs no script and loads nothing from elsewhere; its policy forbids both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict, dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Final
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import HTMLResponse
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from sygefravaer import __version__
+from sygefravaer.clock import Clock
+from sygefravaer.control import knock
+from sygefravaer.errors import SygefravaerError
+
+KNOCK_SECONDS: Final = 2.0
+HEADERS: Final[Mapping[str, str]] = {
+    "Content-Security-Policy": (
+        "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none';"
+        " frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartState:
+    """What one part says of itself; `health` is `ok` or `silent`."""
+
+    part: str
+    health: str
+    version: str | None = None
+    now: str | None = None
+    counts: Mapping[str, str] | None = None
+
+
+def application(parts: Mapping[str, Path], *, clock: Clock) -> FastAPI:
+    """Build the web application; `parts` are control sockets by the name of the part."""
+    app = FastAPI(title="Sygefravaer administration", version=__version__, docs_url=None, redoc_url=None)
+    pages = Environment(
+        loader=PackageLoader("sygefravaer.admin"), autoescape=True, undefined=StrictUndefined, auto_reload=False
+    )
+    style = resources.files("sygefravaer.admin").joinpath("static/admin.css").read_bytes()
+
+    @app.middleware("http")
+    async def guard(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+        response = await call_next(request)
+        response.headers.update(HEADERS)
+        return response
+
+    @app.get("/", response_class=HTMLResponse)
+    async def state_page() -> str:
+        states = await _states(parts)
+        return pages.get_template("state.html").render(states=states, now=clock.now(), version=__version__)
+
+    @app.get("/status.json")
+    async def state_json() -> dict[str, object]:
+        states = await _states(parts)
+        return {"now": clock.now().isoformat(), "version": __version__, "parts": [asdict(state) for state in states]}
+
+    @app.get("/static/admin.css")
+    async def stylesheet() -> Response:
+        return Response(style, media_type="text/css; charset=utf-8")
+
+    return app
+
+
+async def _states(parts: Mapping[str, Path]) -> list[PartState]:
+    return list(await asyncio.gather(*(_state(name, path) for name, path in parts.items())))
+
+
+async def _state(name: str, path: Path) -> PartState:
+    try:
+        told = await knock(path, "health", timeout=KNOCK_SECONDS)
+    except SygefravaerError:
+        return PartState(part=name, health="silent")
+    counts = {key: str(value) for key, value in told.items() if isinstance(value, int) and not isinstance(value, bool)}
+    return PartState(
+        part=name,
+        health="ok",
+        version=str(told.get("version", "")) or None,
+        now=str(told.get("now", "")) or None,
+        counts=counts,
+    )

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: MPL-2.0
+"""The administration's page of states, and the same as JSON."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from lxml import html
+
+from sygefravaer.admin import application
+from sygefravaer.clock import SystemClock
+from sygefravaer.control import Door
+from sygefravaer.endpoint import Server
+
+
+async def well(_fields: dict[str, Any]) -> dict[str, Any]:
+    return {"part": "ksd", "version": "9.9", "now": "2026-03-02T09:00:00+00:00", "queued": 3, "busy": True}
+
+
+@pytest.fixture
+def run_directory() -> Iterator[Path]:
+    path = Path(tempfile.mkdtemp(prefix="sf-"))
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+async def page(run_directory: Path) -> AsyncIterator[str]:
+    door = Door({"health": well}, run_directory / "ksd.sock")
+    await door.start()
+    parts = {"ksd": run_directory / "ksd.sock", "<b>gone</b>": run_directory / "gone.sock"}
+    server = Server(application(parts, clock=SystemClock()))  # type: ignore[arg-type]
+    await server.start()
+    yield server.url
+    await server.stop()
+    await door.stop()
+
+
+async def get(url: str, path: str) -> tuple[aiohttp.ClientResponse, str]:
+    async with aiohttp.ClientSession() as session, session.get(url + path) as response:
+        return response, await response.text()
+
+
+async def test_the_page_says_who_answers_in_danish(page: str) -> None:
+    """One row a part: what it says of itself, or that it does not answer; names are escaped."""
+    response, text = await get(page, "/")
+
+    assert response.status == 200
+    document = html.fromstring(text)
+    assert document.get("lang") == "da"
+    rows = [[cell.text_content().strip() for cell in row] for row in document.xpath("//tbody/tr")]
+    assert rows == [
+        ["ksd", "Svarer", "9.9", "2026-03-02T09:00:00+00:00", "queued: 3"],
+        ["<b>gone</b>", "Svarer ikke", "–", "–", "–"],
+    ]
+
+
+async def test_the_page_loads_nothing_and_runs_nothing(page: str) -> None:
+    """The policy forbids scripts and other sites, and the page obeys it."""
+    response, text = await get(page, "/")
+
+    policy = response.headers["Content-Security-Policy"]
+    assert policy.startswith("default-src 'none'")
+    assert "unsafe" not in policy
+    assert "script" not in policy
+    assert not re.search(r"<script|style=|https?://", text)
+    style, _ = await get(page, "/static/admin.css")
+    assert (style.status, style.content_type) == (200, "text/css")
+    assert style.headers["X-Content-Type-Options"] == "nosniff"
+
+
+async def test_json_beside_it(page: str) -> None:
+    """The same states for programs; whatever is not a number is not a count."""
+    _, text = await get(page, "/status.json")
+    told = json.loads(text)
+
+    assert [(part["part"], part["health"], part["counts"]) for part in told["parts"]] == [
+        ("ksd", "ok", {"queued": "3"}),
+        ("<b>gone</b>", "silent", None),
+    ]
+
+
+async def test_without_doors_there_is_nothing_to_ask() -> None:
+    """A part of production has no control doors, and the page says so."""
+    server = Server(application({}, clock=SystemClock()))  # type: ignore[arg-type]
+    await server.start()
+    try:
+        _, text = await get(server.url, "/")
+    finally:
+        await server.stop()
+
+    assert "Ingen dele at spørge" in text
