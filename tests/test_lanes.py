@@ -83,7 +83,7 @@ async def attempts(store):
 
 
 async def check(store):
-    """The lane's row agrees with its messages: what the statements rest on."""
+    """Check that each lane row agrees with its messages: every statement rests on that."""
     async with store.tx() as tx:
         await tx.run("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         wrong = await tx.all(
@@ -242,7 +242,7 @@ async def test_a_claim_takes_several_lanes_oldest_first_and_leaves_out_whom_it_i
 
     taken = await claim(store, lanes, lanes=1, avoid=[AARHUS])
     taken += await claim(store, lanes, lanes=5)
-    assert [c.messages[0].case_key for c in taken][0] == "old"
+    assert taken[0].messages[0].case_key == "old"
     assert sorted(c.messages[0].case_key for c in taken) == ["middle", "new", "old"]
 
 
@@ -289,7 +289,7 @@ async def test_a_lapsed_lease_frees_the_lane_and_the_first_holder_settles_nothin
     await expire(store)
     (second,) = await claim(store, lanes, owner=ME)
 
-    assert [m.message_id for m in second.messages][0] == first.message.message_id
+    assert second.messages[0].message_id == first.message.message_id
     assert await settle(store, lanes, first.claim, first.message, Status.REFUSED) is None
     async with store.tx() as tx:
         assert not await lanes.extend(tx, first.claim)
