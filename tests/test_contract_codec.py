@@ -3,6 +3,7 @@
 
 import csv
 import re
+import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -185,14 +186,42 @@ def test_truth_values(text, expected):
     assert decoded(element).InkluderHistorik is expected
 
 
-def test_many_of_a_kind_are_read_in_time():
-    """Ten thousand repeats of an element take no more than their number."""
-    one = "<tns:SagsTilstand>LOEBENDE</tns:SagsTilstand>"
+def crowd(one, many):
     text = (SAMPLES / "HentSagsListeRequest.max.xml").read_text(encoding="utf-8")
     first = text.index("<tns:SagsTilstand>")
-    element = body((text[:first] + one * 10_000 + text[first:]).encode())
+    return body((text[:first] + one * many + text[first:]).encode())
 
-    assert len(decoded(element).SagsTilstand) > 10_000
+
+def test_a_list_may_be_long_but_not_endless():
+    """Hundreds of equal elements are read; what no list of the contract needs is refused before it costs anything."""
+    one = "<tns:SagsTilstand>LOEBENDE</tns:SagsTilstand>"
+    long = crowd(one, 1_900)
+
+    codec.validate(Service.SYGEFRAVAER, long)
+    assert len(decoded(long).SagsTilstand) > 1_900
+    for endless in (one, f"<!-- -->{one}", "<!-- -->", "<tns:SagsTilstand>X</tns:SagsTilstand>"):
+        start = time.perf_counter()
+        found = found_in(crowd(endless, 50_000))
+        assert "HentSagsListeRequest: has more than 2000 nodes in it" in found.detail
+        assert time.perf_counter() - start < 5
+
+
+def test_many_nodes_are_no_crowd():
+    """Only the children of one element count: a message may hold more in all."""
+    text = codec.encode(decoded(body("SendOpdateringFravaerRequest.max.xml"))).decode()
+    talk = re.search("<s:Opfoelgning>.*?</s:Opfoelgning>", text).group()
+    text = text.replace(talk, talk * 900, 1)
+
+    codec.validate(Service.SYGEFRAVAER, etree.fromstring(text))
+
+
+def test_many_breaches_are_found_in_time():
+    """The most breaches that fit cost a moment."""
+    start = time.perf_counter()
+    found = found_in(crowd("<tns:SagsTilstand a='1' b='2'>X</tns:SagsTilstand>", 1_900))
+
+    assert "where only text may stand" in found.detail
+    assert time.perf_counter() - start < 5
 
 
 # --- writing ---
