@@ -183,6 +183,16 @@ class Step:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Grant:
+    """A caller's right: his system, the agreement, why it has ended if it has, and the route for what he sends."""
+
+    system_id: UUID
+    agreement_id: UUID | None
+    ended: PlatformFault | None
+    route: Route | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Decision:
     """What was decided about a call, and by which steps; the last step is the one that decided."""
 
@@ -190,6 +200,7 @@ class Decision:
     steps: tuple[Step, ...]
     system_id: UUID | None = None
     agreement_id: UUID | None = None
+    route: Route | None = None
 
     @property
     def allowed(self) -> bool:
@@ -201,15 +212,16 @@ class Decision:
         """Whether there was an agreement that is no more: a repeat of an accepted message still gets its receipt."""
         return isinstance(self.error, ENDED)
 
+    def grant(self) -> Grant:
+        """
+        Give the caller's right, or raise the fault of the rule that failed, with that rule as its note.
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Grant:
-    """A caller's right: his system, the agreement, why it has ended if it has, and the route for what he sends."""
-
-    system_id: UUID
-    agreement_id: UUID | None
-    ended: PlatformFault | None
-    route: Route | None
+        An agreement that has ended gives a grant that says so: whoever holds it lets a repeat through and raises
+        `ended` for anything else.
+        """
+        if self.system_id is None or (self.error is not None and not self.ended):
+            raise self.error or UserSystemNotFound()
+        return Grant(system_id=self.system_id, agreement_id=self.agreement_id, ended=self.error, route=self.route)
 
 
 Check = tuple[str, str, bool, tuple[str, ...], type[PlatformFault]]
@@ -242,14 +254,21 @@ def danish_day(instant: datetime) -> date:
 def decide(facts: Facts) -> Decision:
     """Judge a caller's right; pure, and the same for `authorise` and `explain`."""
     steps: list[Step] = []
-    system = facts.caller.system_id if facts.caller else None
+    refusal: PlatformFault | None = None
     best = _best(facts)
-    agreement = best.agreement_id if best else None
     for number, (rule, found, passed, near, error) in enumerate(_checks(facts, best), start=1):
         steps.append(Step(number=number, rule=rule, found=found, passed=passed, near=() if passed else near))
         if not passed:
-            return Decision(error=error(), steps=tuple(steps), system_id=system, agreement_id=agreement)
-    return Decision(error=None, steps=tuple(steps), system_id=system, agreement_id=agreement)
+            refusal = error()
+            refusal.add_note(str(steps[-1]))
+            break
+    return Decision(
+        error=refusal,
+        steps=tuple(steps),
+        system_id=facts.caller.system_id if facts.caller else None,
+        agreement_id=best.agreement_id if best else None,
+        route=facts.route,
+    )
 
 
 def _checks(facts: Facts, best: Agreement | None) -> Iterator[Check]:
@@ -400,36 +419,6 @@ async def facts(
     )
 
 
-async def authorise(
-    tx: Tx,
-    identity: Identity,
-    *,
-    environment: Environment,
-    service: Service,
-    municipality_cvr: str | None,
-    now: datetime,
-) -> Grant:
-    """
-    Give the caller's right, or raise the fault of the rule that failed, with that rule as its note.
-
-    An agreement that has ended is a grant that says so: the caller of this function lets a repeat through and raises
-    `ended` for anything else.
-    """
-    read = await facts(
-        tx, identity, environment=environment, service=service, municipality_cvr=municipality_cvr, now=now
-    )
-    decision = decide(read)
-    if decision.error is not None:
-        decision.error.add_note(str(decision.steps[-1]))
-        if not decision.ended:
-            raise decision.error
-    if decision.system_id is None:  # pragma: no cover  decide() gives the system unless it gives an error
-        raise UserSystemNotFound
-    return Grant(
-        system_id=decision.system_id, agreement_id=decision.agreement_id, ended=decision.error, route=read.route
-    )
-
-
 async def explain(
     tx: Tx,
     identity: Identity,
@@ -439,10 +428,26 @@ async def explain(
     municipality_cvr: str | None,
     now: datetime,
 ) -> Decision:
-    """Say what `authorise` would decide, and by which steps."""
+    """Decide about a call from what the registers say now."""
     return decide(
         await facts(tx, identity, environment=environment, service=service, municipality_cvr=municipality_cvr, now=now)
     )
+
+
+async def authorise(
+    tx: Tx,
+    identity: Identity,
+    *,
+    environment: Environment,
+    service: Service,
+    municipality_cvr: str | None,
+    now: datetime,
+) -> Grant:
+    """Give the caller's right, or raise the fault of the rule that failed: what `explain` says, enforced."""
+    decision = await explain(
+        tx, identity, environment=environment, service=service, municipality_cvr=municipality_cvr, now=now
+    )
+    return decision.grant()
 
 
 async def route(

@@ -1,0 +1,478 @@
+# SPDX-License-Identifier: MPL-2.0
+"""
+The gateway's use of lanes: a message is accepted once, carried to its receiver in order, and answered as it stands.
+
+Whoever holds a claim carries it: the request that accepted the message, as long as its caller waits and after that in
+the background, or the worker. Both run the same code: today's route, post with no transaction open, settle with the
+audit row. The receiver's receipt is written down once, in the response element of the contract, and is the same bytes
+for every later question.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import re
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from functools import cache
+from typing import Final
+from uuid import UUID, uuid4
+
+from sygefravaer import audit, failpoint
+from sygefravaer.agreements import Route, route
+from sygefravaer.client import Client, Kind, Outcome, classify
+from sygefravaer.clock import Clock
+from sygefravaer.contract import codec
+from sygefravaer.contract.messages import (
+    SygefravaerResponse,
+    TransportKvitteringType,
+    kvittering_advarsel,
+    kvittering_fejl,
+)
+from sygefravaer.contract.operations import OPERATIONS, Environment, Operation, Service
+from sygefravaer.errors import CallFailed, StoreError
+from sygefravaer.lanes import OPEN, Claim, Enqueued, Entry, Lanes, Status, Stored
+from sygefravaer.store import Store, Trail, Tx
+from sygefravaer.vault import CannotOpen, Vault
+
+LOG: Final = logging.getLogger(__name__)
+
+BODY: Final = "message.body"  # what a sealed value is, so that one cannot stand for another
+RECEIPT: Final = "message.receipt"
+LIMIT: Final = 16  # messages on their way to one receiver at a time
+CONCURRENCY: Final = 64  # lanes that the worker carries at a time; more than LIMIT, so that no receiver takes them all
+HANDFUL: Final = 8  # lanes per claim of the worker, so that a receiver is not given much more than LIMIT
+PATIENCE: Final = 5  # failures in a row after which a receiver rests
+REST_CEILING: Final = timedelta(seconds=60)
+_CODE: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.]{0,63}|\d{3}")
+_DIGITS: Final = re.compile(r"\d{6}")
+POLL: Final = 1.0  # seconds within which what another node left behind is found
+
+MIGRATIONS: Final = (
+    """
+    -- Ends that the sender has not heard of: refused or discarded after he was told that delivery was under way.
+    CREATE TABLE unheard (
+        message_id       bigint PRIMARY KEY,
+        sender           uuid NOT NULL,
+        municipality_cvr text NOT NULL,
+        since            timestamptz NOT NULL,
+        told_at          timestamptz,
+        told_by          text NOT NULL DEFAULT ''
+    );
+    CREATE INDEX unheard_open ON unheard (since) WHERE told_at IS NULL;
+    CREATE INDEX message_addressed ON message (recipient, besked_id);
+    """,
+)
+
+STATUS_OF: Final[Mapping[Kind, Status]] = {
+    Kind.OK: Status.DELIVERED,
+    Kind.ADVARSEL: Status.DELIVERED,
+    Kind.FEJL: Status.REFUSED,
+    Kind.CLIENT_FAULT: Status.PARKED,  # it will never read this; a person decides
+    Kind.UNDER_WAY: Status.QUEUED,  # a receiver's G006 is no answer
+    Kind.SILENCE: Status.QUEUED,
+}
+UNHEARD: Final = frozenset({Status.REFUSED, Status.DISCARDED})
+EVENT_OF: Final[Mapping[Status, audit.Event]] = {
+    Status.DELIVERED: audit.Event.MESSAGE_DELIVERED,
+    Status.REFUSED: audit.Event.MESSAGE_REFUSED,
+    Status.PARKED: audit.Event.MESSAGE_PARKED,
+    Status.QUEUED: audit.Event.MESSAGE_ATTEMPTED,
+}
+
+
+# --- receivers ---
+
+
+@dataclass(kw_only=True)
+class Receiver:
+    """How one receiving system is doing: what is on its way to it, and since how many messages it is silent."""
+
+    in_flight: int = 0
+    failures: int = 0
+    rests_until: datetime | None = None
+
+
+class Receivers:
+    """
+    Keeps one receiver's trouble from the others.
+
+    A receiver is given at most about `limit` messages at a time. After `patience` failures in a row it rests, longer
+    each time up to a minute; then the next messages try whether it is back.
+    """
+
+    def __init__(self, *, limit: int = LIMIT, patience: int = PATIENCE) -> None:
+        self._limit = limit
+        self._patience = patience
+        self._known: dict[UUID, Receiver] = {}
+
+    def of(self, system_id: UUID) -> Receiver:
+        """Give the receiver's state."""
+        return self._known.setdefault(system_id, Receiver())
+
+    def busy(self, now: datetime) -> list[UUID]:
+        """List the receivers that nothing may be sent to now."""
+        return [
+            system_id
+            for system_id, one in self._known.items()
+            if one.in_flight >= self._limit or (one.rests_until is not None and now < one.rests_until)
+        ]
+
+    def rested(self, now: datetime) -> datetime | None:
+        """Say when the next receiver will have rested."""
+        ends = (one.rests_until for one in self._known.values() if one.rests_until is not None)
+        return min((end for end in ends if end > now), default=None)
+
+    def heard(self, system_id: UUID, now: datetime, *, answered: bool) -> None:
+        """Take in whether a receiver has answered."""
+        one = self.of(system_id)
+        one.failures = 0 if answered else one.failures + 1
+        one.rests_until = None
+        if one.failures >= self._patience:
+            one.rests_until = now + min(REST_CEILING, timedelta(seconds=2 ** min(one.failures - self._patience, 6)))
+
+
+class Clients:
+    """One client per receiving system and address, kept until the end; made with the callback certificate."""
+
+    def __init__(self, tls: ssl.SSLContext, *, timeout: float = 40.0, connections: int = 64) -> None:
+        self._tls = tls
+        self._timeout = timeout
+        self._connections = connections
+        self._open: dict[tuple[UUID, str], Client] = {}
+
+    def to(self, way: Route) -> Client:
+        """Give the client for this route."""
+        key = (way.system_id, way.url)
+        if key not in self._open:
+            self._open[key] = Client(
+                way.url,
+                service=way.service,
+                tls=self._tls,
+                timeout=self._timeout,
+                limit=self._connections,
+                callback=way.service is Service.SYGEFRAVAER_JC,
+            )
+        return self._open[key]
+
+    async def close(self) -> None:
+        """Close every connection."""
+        while self._open:
+            _, client = self._open.popitem()
+            await client.close()
+
+
+# --- receipts ---
+
+
+@cache
+def _fixed(operation: Operation, code: str) -> bytes:
+    receipt = kvittering_advarsel(code) if code == "G006" else kvittering_fejl(code)
+    return response(operation, receipt)
+
+
+def response(operation: Operation, receipt: TransportKvitteringType) -> bytes:
+    """Write the response element of a send."""
+    return codec.encode_reply(operation, SygefravaerResponse(TransportKvittering=receipt))
+
+
+# --- delivery ---
+
+
+class Delivery:
+    """Accepts, carries, settles; and the worker that carries on what no caller waits for."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        vault: Vault,
+        clock: Clock,
+        environment: Environment,
+        clients: Clients,
+        lanes: Lanes | None = None,
+        receivers: Receivers | None = None,
+        concurrency: int = CONCURRENCY,
+    ) -> None:
+        self._store = store
+        self._vault = vault
+        self._clock = clock
+        self._environment = environment
+        self._clients = clients
+        self._lanes = lanes or Lanes()
+        self._receivers = receivers or Receivers()
+        self._concurrency = concurrency
+        self._owner = uuid4()
+        self._carrying: set[asyncio.Task[Stored | None]] = set()
+        self._wake = asyncio.Event()
+        self._stopping = False
+
+    # --- what the corridor asks ---
+
+    async def accept(self, tx: Tx, entry: Entry, *, trail: Trail) -> Enqueued:
+        """Put a message in its lane, `trail` with it, and claim a free lane unless the receiver is busy."""
+        busy = entry.recipient in self._receivers.busy(self._clock.now())
+        return await self._lanes.enqueue(tx, entry, owner=None if busy else self._owner, trail=trail)
+
+    async def find(self, tx: Tx, sender: UUID, besked_id: UUID) -> Stored | None:
+        """Give the message that was accepted under this key."""
+        return await self._lanes.find(tx, sender, besked_id)
+
+    async def addressed_to(self, tx: Tx, recipient: UUID, besked_id: UUID) -> frozenset[str]:
+        """Give the municipalities for which a message with this id was addressed to this system."""
+        rows = await tx.all(
+            "SELECT municipality_cvr FROM message WHERE recipient = %(recipient)s AND besked_id = %(besked_id)s",
+            recipient=recipient,
+            besked_id=besked_id,
+        )
+        return frozenset(row["municipality_cvr"] for row in rows)
+
+    async def first_attempt(self, claim: Claim, way: Route, *, budget: float) -> Stored:
+        """
+        Carry a message that was just accepted, and wait for its end for `budget` seconds at most.
+
+        The budget, or a caller who goes away, ends the waiting and not the attempt.
+        """
+        task = self._start(claim, way)
+        await asyncio.wait((task,), timeout=budget)
+        carried = task.result() if task.done() and task.exception() is None else None
+        return carried or claim.messages[0]
+
+    def answer(self, message: Stored) -> bytes:
+        """Give the response element as the message stands: the final receipt, always the same, or G006."""
+        operation = OPERATIONS[message.operation]
+        if message.receipt is not None:
+            return self._vault.open(message.receipt, context=RECEIPT)
+        return _fixed(operation, "G006")
+
+    async def told(self, message: Stored, *, by: str = "answer") -> None:
+        """Note that the sender has been told the end of a message that was refused or discarded."""
+        async with self._store.tx() as tx:
+            await tx.run(
+                "UPDATE unheard SET told_at = %(now)s, told_by = %(by)s"
+                " WHERE message_id = %(message_id)s AND told_at IS NULL",
+                message_id=message.message_id,
+                by=by,
+                now=self._clock.now(),
+            )
+
+    # --- carrying: the same for a caller who waits and for the worker ---
+
+    def _start(self, claim: Claim, way: Route | None = None) -> asyncio.Task[Stored | None]:
+        receiver = self._receivers.of(claim.messages[0].recipient)
+        receiver.in_flight += 1
+        task = asyncio.create_task(self._carry(claim, way))
+        self._carrying.add(task)
+
+        def over(task: asyncio.Task[Stored | None]) -> None:
+            receiver.in_flight -= 1
+            self._carrying.discard(task)
+            self._wake.set()
+            if not task.cancelled() and (error := task.exception()) is not None:
+                LOG.error("delivery.failed", exc_info=error, extra={"lane": claim.lane_id})
+
+        task.add_done_callback(over)
+        return task
+
+    async def _carry(self, claim: Claim, way: Route | None) -> Stored | None:
+        """Send the messages of a claim in order and settle each; give the last as it stands, if it is still ours."""
+        carried: Stored | None = None
+        for message in claim.messages:
+            if carried is not None and self._stopping:
+                async with self._store.tx() as tx:
+                    await self._lanes.release(tx, claim, next_at=self._clock.now())
+                break
+            outcome = await self._attempt(message, way)
+            failpoint.reach("attempt.after_answer")
+            carried = await self._settle(claim, message, outcome)
+            if carried is None or carried.status in {Status.QUEUED, Status.PARKED}:
+                break
+        return carried
+
+    async def _attempt(self, message: Stored, way: Route | None) -> Outcome:
+        """Send a message once, by today's route, with no transaction open."""
+        operation = OPERATIONS[message.operation]
+        if way is None:
+            async with self._store.read() as tx:
+                way = await route(
+                    tx,
+                    environment=self._environment,
+                    service=operation.service,
+                    municipality_cvr=message.municipality_cvr,
+                    now=self._clock.now(),
+                )
+        if way is None:
+            return _stuck("no route")
+        if way.system_id != message.recipient:
+            return _stuck("the route leads to another system")
+        try:
+            element = self._vault.open(message.body, context=BODY)
+        except CannotOpen:
+            return _stuck("the body cannot be opened")
+        try:
+            outcome = classify(await self._clients.to(way).post(element, operation))
+        except CallFailed as error:
+            outcome = classify(error)
+        self._receivers.heard(message.recipient, self._clock.now(), answered=outcome.kind is not Kind.SILENCE)
+        return outcome
+
+    async def _settle(self, claim: Claim, message: Stored, outcome: Outcome) -> Stored | None:
+        """Write down what came of an attempt; None when the message was somebody else's by then."""
+        now = self._clock.now()
+        receipt, detail, wanted = None, _safe(outcome.detail), STATUS_OF[outcome.kind]
+        if wanted is Status.QUEUED and self._lanes.schedule.give_up(message.first_attempt_at or now, now):
+            wanted, detail = Status.PARKED, f"given up {detail}"
+        if outcome.receipt is not None and wanted in {Status.DELIVERED, Status.REFUSED}:
+            element = response(OPERATIONS[message.operation], outcome.receipt)
+            receipt = self._vault.seal(element, context=RECEIPT)
+        trail = audit.trail(
+            EVENT_OF[wanted],
+            now=now,
+            call_uuid=message.call_uuid,
+            system=message.recipient,
+            municipality_cvr=message.municipality_cvr,
+            operation=message.operation,
+            besked_id=message.besked_id,
+            cpr_key=message.cpr_key,
+            code=outcome.kind.value,
+            reason=detail,
+        )
+        async with self._store.tx() as tx:
+            status = await self._lanes.settle(
+                tx, claim, message, status=wanted, now=now, receipt=receipt, detail=detail, trail=trail
+            )
+            if status is Status.REFUSED:
+                await self._owe(tx, message, now)
+        return None if status is None else replace(message, status=status, receipt=receipt, detail=detail)
+
+    async def _owe(self, tx: Tx, message: Stored, now: datetime) -> None:
+        """Note an end that the sender must still hear of."""
+        await tx.run(
+            "INSERT INTO unheard (message_id, sender, municipality_cvr, since)"
+            " VALUES (%(message_id)s, %(sender)s, %(municipality_cvr)s, %(now)s) ON CONFLICT DO NOTHING",
+            message_id=message.message_id,
+            sender=message.sender,
+            municipality_cvr=message.municipality_cvr,
+            now=now,
+        )
+
+    # --- what a person does with what is parked ---
+
+    async def replay(self, message_id: int, *, who: str) -> bool:
+        """Let a parked message go again, by the route of the day; False when it is not parked."""
+        now = self._clock.now()
+        async with self._store.tx() as tx:
+            message = await self._lanes.get(tx, message_id)
+            done = message is not None and await self._lanes.replay(tx, message_id, now=now)
+            if message is not None and done:
+                await self._decided(tx, audit.Event.MESSAGE_REPLAYED, message, who=who, reason="", now=now)
+        self._wake.set()
+        return done
+
+    async def discard(self, message_id: int, *, who: str, reason: str) -> bool:
+        """End a parked message with FEJL G009, so that its lane goes on; False when it is not parked."""
+        now = self._clock.now()
+        async with self._store.tx() as tx:
+            message = await self._lanes.get(tx, message_id)
+            if message is None:
+                return False
+            receipt = self._vault.seal(_fixed(OPERATIONS[message.operation], "G009"), context=RECEIPT)
+            done = await self._lanes.discard(tx, message_id, receipt=receipt, now=now, reason=reason)
+            if done:
+                await self._owe(tx, message, now)
+                await self._decided(tx, audit.Event.MESSAGE_DISCARDED, message, who=who, reason=reason, now=now)
+        self._wake.set()
+        return done
+
+    async def _decided(
+        self, tx: Tx, event: audit.Event, message: Stored, *, who: str, reason: str, now: datetime
+    ) -> None:
+        await audit.record(
+            tx,
+            event,
+            now=now,
+            system=message.recipient,
+            municipality_cvr=message.municipality_cvr,
+            operation=message.operation,
+            besked_id=message.besked_id,
+            cpr_key=message.cpr_key,
+            reason=reason,
+            detail={"by": who},
+        )
+
+    # --- the worker ---
+
+    def wake(self) -> None:
+        """Look for work now."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Carry what is due until stopped; also what a process that died had claimed, once its lease has lapsed."""
+        while not self._stopping:
+            self._wake.clear()
+            try:
+                found, due = await self._turn()
+            except StoreError as error:
+                LOG.warning("worker.store", extra={"code": error.code})
+                found, due = False, None
+            if not found:
+                await self._rest(due)
+
+    async def stop(self, *, patience: float = 45.0) -> None:
+        """Take nothing new, finish what is being sent within `patience` seconds, hand back the rest."""
+        self._stopping = True
+        self._wake.set()
+        if self._carrying:
+            await asyncio.wait(set(self._carrying), timeout=patience)
+        for task in set(self._carrying):
+            task.cancel()
+        await asyncio.gather(*self._carrying, return_exceptions=True)
+
+    async def _turn(self) -> tuple[bool, datetime | None]:
+        """Claim and start what is due; say whether there was any, and when the next is."""
+        now = self._clock.now()
+        free = min(self._concurrency - len(self._carrying), HANDFUL)
+        if free <= 0:
+            return False, None
+        avoid = self._receivers.busy(now)
+        async with self._store.tx() as tx:
+            claims = await self._lanes.claim(tx, self._owner, now=now, lanes=free, avoid=avoid)
+            due = None if claims else await self._lanes.due(tx)
+        for claim in claims:
+            self._start(claim)
+        if due is not None and due <= now:  # for a receiver that is busy: its end wakes us, or its rest is over
+            due = self._receivers.rested(now)
+        return bool(claims), due
+
+    async def _rest(self, due: datetime | None) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(POLL):
+                await self._clock.sleep_until(due, wake=self._wake)
+
+    # --- how it is going ---
+
+    async def counts(self) -> dict[str, int]:
+        """Count what has not ended, and what has ended without its sender having heard of it."""
+        async with self._store.read() as tx:
+            open_ones = await self._lanes.counts(tx)
+            row = await tx.one("SELECT count(*) AS number FROM unheard WHERE told_at IS NULL")
+        numbers = {status.value: number for status, number in open_ones.items() if status in OPEN}
+        return numbers | {"unheard": row["number"] if row else 0}
+
+    async def due(self) -> tuple[datetime | None, int]:
+        """Say when the next message is due, and how many are on their way."""
+        async with self._store.read() as tx:
+            return await self._lanes.due(tx), await self._lanes.in_flight(tx)
+
+
+def _stuck(why: str) -> Outcome:
+    return Outcome(kind=Kind.CLIENT_FAULT, receipt=None, raw=None, detail=why)
+
+
+def _safe(detail: str) -> str:
+    """Keep of a receiver's word what looks like codes: nobody knows what else he writes there."""
+    return " ".join(word for word in detail.split() if _CODE.fullmatch(word) and not _DIGITS.search(word))
