@@ -67,7 +67,6 @@ class Listen:
     crl: Path | None = None
     proxies: tuple[str, ...] = ()
     callers: tuple[str, ...] = ()
-    base_url: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +103,6 @@ class Config:
     system_id: UUID | None = None
     gateway_url: str | None = None
     municipalities: tuple[str, ...] = ()
-    seed: Path | None = None
     control: Path | None = None
     parts: Mapping[str, Path] = field(default_factory=dict)
     clock: Time = Time.SYSTEM

@@ -1,0 +1,386 @@
+# SPDX-License-Identifier: MPL-2.0
+"""
+The composition root: builds each part from its settings, runs it, and ends it in good order.
+
+Nothing connects before `Part.start()`. A part starts from the inside out (database, work, server, control door) and
+ends from the outside in, so that nobody is let in who cannot be served.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import logging
+import os
+import signal
+import ssl
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, TypeVar, cast
+
+import uvloop
+
+from sygefravaer import __version__, agreements, audit, delivery, failpoint, jobcenter, ksd, lanes, ledger
+from sygefravaer.client import Client, client_tls
+from sygefravaer.clock import Clock, MovableClock, SystemClock
+from sygefravaer.config import Config, Database, Kind, Surroundings, Time
+from sygefravaer.contract.operations import Environment, Service
+from sygefravaer.control import Door
+from sygefravaer.delivery import Clients, Delivery
+from sygefravaer.endpoint import App, HttpDoor, Peers, Server, server_tls
+from sygefravaer.errors import ActRefused, StoreUnavailable, UsageError
+from sygefravaer.gateway import Gateway
+from sygefravaer.jobcenter import Jobcenter
+from sygefravaer.ksd import Ksd
+from sygefravaer.store import Store, migrate
+from sygefravaer.telemetry import start_logging
+from sygefravaer.vault import Vault
+
+LOG: Final = logging.getLogger(__name__)
+
+Rooms = tuple[tuple[str, tuple[str, ...]], ...]
+Act = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
+Acts = Mapping[str, Act]
+
+PLATFORM: Final[Rooms] = (
+    ("agreements", agreements.MIGRATIONS),
+    ("audit", audit.MIGRATIONS),
+    ("lanes", lanes.MIGRATIONS),
+    ("delivery", delivery.MIGRATIONS),
+)
+"""The rooms that own tables in the platform's schema, in the order in which their migrations run."""
+
+PARTY: Final[Rooms] = (("lanes", lanes.MIGRATIONS), ("ledger", ledger.MIGRATIONS))
+"""The rooms that every party's schema has; its own comes after them."""
+
+CONNECT_SECONDS: Final = 5.0  # one attempt to reach the database
+RETRY_SECONDS: Final = 1.0
+STOP_SECONDS: Final = 10.0  # what is being sent has this long to end before it is handed back
+PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
+
+
+class Part(ABC):
+    """One part of the whole: what runs as one process."""
+
+    def __init__(self, config: Config, clock: Clock) -> None:
+        self.config = config
+        self.clock = clock
+        self._stack = AsyncExitStack()
+        self._failure: asyncio.Future[None] | None = None
+        self._server: Server | None = None
+        self._tls: ssl.SSLContext | None = None
+
+    async def start(self) -> None:
+        """Start everything; when something does not start, end what did and raise."""
+        self._failure = asyncio.get_running_loop().create_future()
+        try:
+            listen = self.config.listen
+            if listen.certificate is not None and listen.uds is None:
+                self._tls = server_tls(
+                    listen.certificate,
+                    given(listen.key, "listen.key"),
+                    given(listen.ca, "listen.ca"),
+                    [listen.crl] if listen.crl is not None else [],
+                )
+            acts = await self._open(self._stack)
+            if self.config.control is not None:
+                own = {"health": self._health, "clock": self._clock}
+                door = Door(own | dict(acts), self.config.control)
+                await door.start()
+                self._stack.push_async_callback(door.stop)
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        LOG.info("part.started", extra={"part": self.config.part.value, "port": self.port, "version": __version__})
+
+    async def stop(self) -> None:
+        """Finish what has begun, hand back what was claimed, close."""
+        await self._stack.aclose()
+        LOG.info("part.stopped", extra={"part": self.config.part.value})
+
+    async def until_failed(self) -> None:
+        """Wait for ever, or until some work that must never end has failed; raises its error."""
+        if self._failure is not None:
+            await asyncio.shield(self._failure)
+
+    @property
+    def port(self) -> int:
+        """The port at which the part answers."""
+        return self.config.listen.port if self._server is None else self._server.port
+
+    @abstractmethod
+    async def _open(self, stack: AsyncExitStack) -> Acts:
+        """Open everything, each with its closing on the stack, and give the part's own acts."""
+
+    async def _opened_store(self, stack: AsyncExitStack, rooms: Rooms) -> tuple[Store, Vault]:
+        config = self.config
+        vault = Vault.from_file(given(config.vault, "vault"))
+        store = await open_store(given(config.database, "database"), rooms, now=self.clock.now())
+        stack.push_async_callback(store.close)
+        return store, vault
+
+    def _peers(self) -> Peers:
+        listen = self.config.listen
+        peers = Peers(trusted=listen.proxies, trust_unix=listen.uds is not None, tls=self._tls)
+        if listen.crl is not None:
+            peers.reload([listen.crl])
+        return peers
+
+    async def _serve(self, stack: AsyncExitStack, app: App) -> None:
+        listen = self.config.listen
+        self._server = Server(app, host=listen.host, port=listen.port, uds=listen.uds, tls=self._tls)
+        await self._server.start()
+        stack.push_async_callback(self._server.stop)
+
+    def _keep(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        """Run work that lasts as long as the part; its failure is the part's."""
+
+        def ended(task: asyncio.Task[None]) -> None:
+            failure = self._failure
+            if task.cancelled() or failure is None or failure.done():
+                return
+            if (error := task.exception()) is not None:
+                failure.set_exception(error)
+
+        task = asyncio.create_task(work, name=name)
+        task.add_done_callback(ended)
+        return task
+
+    async def _health(self, _fields: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "part": self.config.part.value,
+            "name": self.config.title,
+            "state": "running",
+            "version": __version__,
+            "now": self.clock.now().isoformat(),
+            "pid": os.getpid(),
+            "port": self.port,
+        }
+
+    async def _clock(self, fields: dict[str, Any]) -> dict[str, Any]:
+        """Say the time, or move it: `now` to an instant, `advance` by seconds."""
+        now, advance = fields.get("now"), fields.get("advance")
+        if now is None and advance is None:
+            return {"now": self.clock.now().isoformat()}
+        if not isinstance(self.clock, MovableClock):
+            raise ActRefused("ClockFixed", "This part runs on the machine's clock, which nobody moves.")
+        try:
+            if now is not None:
+                self.clock.set(datetime.fromisoformat(now))
+            else:
+                self.clock.advance(timedelta(seconds=float(cast("float", advance))))
+        except (TypeError, ValueError, OverflowError) as error:
+            raise ActRefused("FieldWrong", "`now` is an ISO 8601 instant, `advance` a number of seconds.") from error
+        except UsageError as error:
+            raise ActRefused(error.code, error.detail) from error
+        return {"now": self.clock.now().isoformat()}
+
+
+class GatewayPart(Part):
+    """The platform: both services, and the worker that delivers."""
+
+    async def _open(self, stack: AsyncExitStack) -> Acts:
+        config = self.config
+        store, vault = await self._opened_store(stack, PLATFORM)
+        clients = Clients(own_tls(config), timeout=config.delivery.timeout)
+        stack.push_async_callback(clients.close)
+        environment = Environment(config.environment.value)
+        carrier = Delivery(
+            store=store,
+            vault=vault,
+            clock=self.clock,
+            environment=environment,
+            clients=clients,
+            concurrency=config.delivery.concurrency,
+        )
+        gateway = Gateway(
+            store=store,
+            delivery=carrier,
+            clients=clients,
+            vault=vault,
+            clock=self.clock,
+            environment=environment,
+            contact=config.contact,
+            budget=config.delivery.budget,
+        )
+        working = self._keep(carrier.run(), "worker")
+
+        async def rest() -> None:
+            await carrier.stop(patience=STOP_SECONDS)
+            await working
+
+        stack.push_async_callback(rest)
+        await self._serve(
+            stack, HttpDoor(gateway.handlers, clock=self.clock, peers=self._peers(), contact=config.contact)
+        )
+
+        async def health(fields: dict[str, Any]) -> dict[str, Any]:
+            return await self._health(fields) | await carrier.counts()
+
+        async def due(_fields: dict[str, Any]) -> dict[str, Any]:
+            instant, in_flight = await carrier.due()
+            return {"next": None if instant is None else instant.isoformat(), "in_flight": in_flight}
+
+        return {"health": health, "due": due}
+
+
+class AdminPart(Part):
+    """The pages and the JSON for those who run the platform."""
+
+    async def _open(self, stack: AsyncExitStack) -> Acts:
+        from sygefravaer.admin import application  # noqa: PLC0415  FastAPI takes longer to load than all the rest
+
+        await self._serve(stack, cast("App", application(self.config.parts, clock=self.clock)))
+        return {}
+
+
+class PartyPart(Part):
+    """One of the two sides: a receiver, a client of the gateway, and what it does by itself."""
+
+    async def _open(self, stack: AsyncExitStack) -> Acts:
+        config = self.config
+        kind = config.part
+        own = ksd.MIGRATIONS if kind is Kind.KSD else jobcenter.MIGRATIONS
+        store, vault = await self._opened_store(stack, (*PARTY, (kind.value, own)))
+        calls = Service.SYGEFRAVAER_JC if kind is Kind.KSD else Service.SYGEFRAVAER
+        url = given(config.gateway_url, "gateway_url").rstrip("/") + calls.path
+        client = await stack.enter_async_context(Client(url, service=calls, tls=own_tls(config)))
+        party = self._party(store, vault, client)
+        await party.start()
+        stack.push_async_callback(party.stop)
+        await self._serve(stack, party.endpoint)
+
+        async def health(fields: dict[str, Any]) -> dict[str, Any]:
+            return await self._health(fields) | await party.acts["health"]({})
+
+        return dict(party.acts) | {"health": health}
+
+    def _party(self, store: Store, vault: Vault, client: Client) -> Ksd | Jobcenter:
+        config = self.config
+        callers = config.listen.callers
+        shared: dict[str, Any] = {
+            "store": store,
+            "vault": vault,
+            "clock": self.clock,
+            "client": client,
+            "system_id": given(config.system_id, "system_id"),
+            "environment": Environment(config.environment.value),
+            "pinned": frozenset(callers) if callers else None,
+            "peers": self._peers(),
+            "name": config.title,
+        }
+        if config.part is Kind.KSD:
+            return Ksd(**shared)
+        return Jobcenter(municipalities=config.municipalities, **shared)
+
+
+_BUILDERS: Final[Mapping[Kind, type[Part]]] = {
+    Kind.GATEWAY: GatewayPart,
+    Kind.ADMIN: AdminPart,
+    Kind.KSD: PartyPart,
+    Kind.JOBCENTER: PartyPart,
+}
+
+SettingT = TypeVar("SettingT")
+
+
+def given(setting: SettingT | None, name: str) -> SettingT:
+    """Give a setting that this part cannot do without; raises UsageError."""
+    if setting is None:
+        raise UsageError("SettingMissing", f"The setting `{name}` is missing, and this part needs it.")
+    return setting
+
+
+def own_tls(config: Config) -> ssl.SSLContext:
+    """Make what the part shows and trusts when it calls somebody."""
+    client = given(config.client, "client")
+    return client_tls(client.certificate, client.key, client.ca)
+
+
+async def open_store(database: Database, rooms: Rooms, *, now: datetime) -> Store:
+    """Reach the database, waiting for it if it is away, and bring the schema up to date."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + database.wait
+    while True:
+        store = Store(database.dsn, schema=database.schema, size=database.pool)
+        try:
+            await store.open(timeout=max(0.1, min(CONNECT_SECONDS, end - loop.time())))
+            break
+        except StoreUnavailable:
+            await store.close()
+            if loop.time() + RETRY_SECONDS > end:
+                raise
+            LOG.warning("database.away", extra={"schema": database.schema, "seconds_left": round(end - loop.time())})
+            await asyncio.sleep(RETRY_SECONDS)
+    try:
+        done = await migrate(store, rooms, now=now)
+    except BaseException:
+        await store.close()
+        raise
+    if done:
+        LOG.info("database.migrated", extra={"schema": database.schema, "migrations": done})
+    return store
+
+
+def build(config: Config, clock: Clock | None = None) -> Part:
+    """Build the part that the settings describe; nothing connects yet."""
+    return _BUILDERS[config.part](config, clock or clock_of(config))
+
+
+def clock_of(config: Config) -> Clock:
+    """Give the clock that the settings ask for."""
+    if config.clock is Time.SYSTEM:
+        return SystemClock()
+    return MovableClock(datetime.now(UTC) + timedelta(seconds=config.clock_ahead))
+
+
+def main(config: Config, *, with_parent: bool = False) -> None:
+    """Run one part in this process until SIGTERM or SIGINT."""
+    start_logging()
+    if failpoint.arm() and config.environment is Surroundings.PRODUCTION:
+        raise UsageError("FailpointInProduction", f"{failpoint.VARIABLE} is set, and this is production.")
+    if with_parent:
+        end_with_parent()
+    uvloop.run(run(config))
+
+
+async def run(config: Config) -> None:
+    """Start the part, and end it in good order when SIGTERM or SIGINT asks; raise what made it fail."""
+    asked = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, asked.set)
+    part = build(config)
+    if not await _unless(part.start(), asked):
+        return
+    try:
+        await _unless(part.until_failed(), asked)
+    finally:
+        await part.stop()
+
+
+async def _unless(work: Coroutine[Any, Any, None], asked: asyncio.Event) -> bool:
+    """Do the work unless the end is asked for first; say whether it was done."""
+    doing, ending = asyncio.create_task(work), asyncio.create_task(asked.wait())
+    try:
+        await asyncio.wait((doing, ending), return_when=asyncio.FIRST_COMPLETED)
+        if doing.done():
+            doing.result()
+            return True
+        return False
+    finally:
+        for task in (doing, ending):
+            task.cancel()
+        await asyncio.gather(doing, ending, return_exceptions=True)
+
+
+def end_with_parent() -> None:
+    """Be killed by the system when the process that started this one ends, however it ends (Linux)."""
+    parent = os.getppid()
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        raise UsageError("Interrupted", "The process that started this one has ended.")

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: MPL-2.0
+"""
+Starting and ending a sandbox from a command: in the foreground, or in a session of its own.
+
+The detached one is the same program with a pipe to report to: one JSON object per line, `say` while it starts and
+then `ready` or `error`. So whoever waits sees the same progress, and the same error, as in the foreground.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from sygefravaer.errors import SygefravaerError, UsageError
+from sygefravaer.sandbox import seed
+from sygefravaer.sandbox.parts import Layout
+from sygefravaer.sandbox.supervisor import Sandbox, Say, ask, clear, runs
+from sygefravaer.store import EmbeddedServer
+
+DOWN_SECONDS: Final = 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ready:
+    """A sandbox that answers: how long it took, what `sandbox.json` holds, and a command line to try."""
+
+    seconds: float
+    pid: int
+    summary: dict[str, Any]
+    curl: str
+
+
+async def up(
+    layout: Layout, *, port: int, admin_port: int, say: Say, ready: Callable[[Ready], None], began: float | None = None
+) -> None:
+    """Run a sandbox until SIGINT, SIGTERM or `down`; `ready` is called once, when every part answers."""
+    began = time.monotonic() if began is None else began
+    sandbox = Sandbox(layout, port=port, admin_port=admin_port, say=say)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, sandbox.end)
+    try:
+        async with sandbox.running() as summary:
+            seconds = time.monotonic() - began
+            ready(Ready(seconds=seconds, pid=os.getpid(), summary=summary, curl=seed.curl(layout, summary)))
+            await sandbox.until_down()
+            say("Taking the sandbox down")
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+
+
+def detach(layout: Layout, *, port: int, admin_port: int, say: Say) -> Ready:
+    """Start a sandbox in a session of its own and return when it is ready; raises what went wrong there."""
+    began = time.monotonic()
+    reading, writing = os.pipe()
+    layout.logs.mkdir(mode=0o700, parents=True, exist_ok=True) if _ours(layout) else None
+    log_path = layout.log("supervisor") if layout.logs.is_dir() else Path(os.devnull)
+    with log_path.open("ab") as log, os.fdopen(reading, encoding="utf-8") as report:
+        child = subprocess.Popen(  # noqa: S603  our own program
+            [
+                *(sys.executable, "-m", "sygefravaer", "sandbox", "up", "--dir", str(layout.directory)),
+                *("--port", str(port), "--admin-port", str(admin_port), "--report", str(writing)),
+            ],
+            pass_fds=(writing,),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+        os.close(writing)
+        try:
+            for line in report:
+                told = json.loads(line)
+                if "say" in told:
+                    say(told["say"])
+                elif "ready" in told:
+                    return Ready(**(told["ready"] | {"seconds": time.monotonic() - began}))
+                else:
+                    raise UsageError(**told["error"])
+        except KeyboardInterrupt:
+            child.terminate()
+            child.wait()
+            raise
+    raise UsageError("SupervisorEnded", f"The supervisor ended without a word; its log is {log_path}.")
+
+
+class Report:
+    """The writing end of the pipe."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._file = os.fdopen(descriptor, "w", encoding="utf-8")
+
+    def say(self, text: str) -> None:
+        """Tell of progress; after `ready` nobody listens any more."""
+        self._write({"say": text})
+
+    def ready(self, ready: Ready) -> None:
+        """Tell that all is well, and hang up."""
+        self._write({"ready": vars(ready)})
+        self._file.close()
+
+    def error(self, error: SygefravaerError) -> None:
+        """Tell what went wrong, and hang up."""
+        told = {"code": error.code, "detail": error.detail or error.text, "try_this": getattr(error, "try_this", "")}
+        self._write({"error": told})
+        self._file.close()
+
+    def _write(self, told: dict[str, Any]) -> None:
+        if not self._file.closed:
+            self._file.write(json.dumps(told, ensure_ascii=False) + "\n")
+            self._file.flush()
+
+
+async def down(layout: Layout, *, remove: bool) -> bool:
+    """End the sandbox, also what a killed supervisor has left, and delete it if asked to; say whether there was one."""
+    there = runs(layout)
+    if there:
+        await ask(layout, "down")
+        loop = asyncio.get_running_loop()
+        end = loop.time() + DOWN_SECONDS
+        while runs(layout):
+            if loop.time() > end:
+                raise UsageError("SandboxStays", f"The sandbox in {layout.directory} did not end.")
+            await asyncio.sleep(0.05)
+    else:
+        there = await clear(layout)
+    if remove and layout.state.exists():
+        await EmbeddedServer(layout.database).remove()
+        shutil.rmtree(layout.directory)
+    return there
+
+
+def _ours(layout: Layout) -> bool:
+    return layout.state.exists() or not layout.directory.exists()

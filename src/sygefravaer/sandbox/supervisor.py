@@ -1,0 +1,479 @@
+# SPDX-License-Identifier: MPL-2.0
+"""
+The supervisor: starts every part of a sandbox, watches over them, and takes all of them down with itself.
+
+1. Look before anything is made: is DIR ours, does another supervisor hold it, are the ports free.
+2. In parallel: the database server; certificates, keys and cases.
+3. Write each part's settings, start all parts at once; meanwhile register systems, agreements and routes.
+4. Wait until every part says by its control door that it is well; tell the world, let the conversation begin.
+
+Whatever fails on the way takes down what was started. What a sandbox knows survives `down`: the next `up` in the same
+directory goes on with the same certificates, keys and database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import os
+import secrets
+import shutil
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import IO, Any, Final
+
+from sygefravaer import __version__
+from sygefravaer.config import Kind
+from sygefravaer.control import Door, knock
+from sygefravaer.errors import ActRefused, StoreError, SygefravaerError, UsageError
+from sygefravaer.sandbox import seed
+from sygefravaer.sandbox.parts import ADMIN, GATEWAY, PARTS, SYSTEMS, Layout, Process, Spec, State, toml
+from sygefravaer.sandbox.pki import Pki
+from sygefravaer.store import EmbeddedServer
+from sygefravaer.vault import Vault
+
+Say = Callable[[str], None]
+FORMAT: Final = 1  # of state.json
+READY_SECONDS: Final = 60.0  # a part that has not said it is well by then never will
+POLL_SECONDS: Final = 0.05
+KNOCK_SECONDS: Final = 2.0
+HOST: Final = "127.0.0.1"
+MADE_FIRST: Final = frozenset({"lock", "logs", "keys", "requests", "run"})
+OWN_PORTS: Final = range(20_000, 32_000)
+
+
+class Sandbox:
+    """Everything one `sandbox up` holds, from the lock on."""
+
+    def __init__(self, layout: Layout, *, port: int, admin_port: int, say: Say) -> None:
+        self._layout = layout
+        self._say = say
+        self._asked = {GATEWAY.name: port, ADMIN.name: admin_port}
+        self._processes = {spec.name: Process(spec, layout) for spec in PARTS}
+        self._server = EmbeddedServer(layout.database)
+        self._ports: dict[str, int] = {}
+        self._passwords: dict[str, str] = {}
+        self._ahead = 0.0
+        self._conversed = False
+        self._down = asyncio.Event()
+        self._database: asyncio.Task[None] | None = None
+        self._conversation: asyncio.Task[None] | None = None
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[dict[str, Any]]:
+        """Everything up inside, everything down after; gives what `sandbox.json` holds."""
+        layout = self._layout
+        _look(layout)
+        layout.make()
+        with _held(layout.lock):
+            self._recall()
+            self._choose_ports()
+            try:
+                summary = await self._up_unless_ended()
+                door = Door(self._acts(), layout.socket("supervisor"))
+                await door.start()
+                try:
+                    self._conversation = asyncio.create_task(self._converse())
+                    yield summary
+                finally:
+                    await door.stop()
+            finally:
+                await self._take_down()
+
+    async def until_down(self) -> None:
+        """Wait until somebody asks for the end."""
+        await self._down.wait()
+
+    def end(self) -> None:
+        """Ask for the end."""
+        self._down.set()
+
+    # --- up ---
+
+    async def _up_unless_ended(self) -> dict[str, Any]:
+        up, ended = asyncio.create_task(self._up()), asyncio.create_task(self._down.wait())
+        try:
+            await asyncio.wait((up, ended), return_when=asyncio.FIRST_COMPLETED)
+            if not up.done():
+                raise UsageError("Interrupted", "The sandbox was asked to end before it was ready.")
+            return up.result()
+        finally:
+            for task in (up, ended):
+                task.cancel()
+            await asyncio.gather(up, ended, return_exceptions=True)
+
+    async def _up(self) -> dict[str, Any]:
+        layout = self._layout
+        self._say("Starting PostgreSQL; making certificates, keys and cases")
+        self._database = asyncio.create_task(self._server.start())
+        pki, certificates = await asyncio.to_thread(seed.certificates, layout)
+        await asyncio.to_thread(self._prepare)
+        await asyncio.shield(self._database)
+        roles = [spec.schema for spec in PARTS if spec.schema is not None]
+        for role in roles:
+            await self._server.create_part(role, self._passwords[role])
+        for spec in PARTS:
+            self._configure(spec, pki)
+        self._remember()
+        self._say("Starting " + ", ".join(spec.title for spec in PARTS))
+        for process in self._processes.values():
+            await process.start()
+        urls = {spec.name: f"https://localhost:{self._ports[spec.name]}" for spec in SYSTEMS}
+        ready = [asyncio.create_task(self._ready(process)) for process in self._processes.values()]
+        registering = asyncio.create_task(
+            seed.register(self._server.dsn(GATEWAY.schema or "", self._passwords["platform"]), certificates, urls)
+        )
+        try:
+            await asyncio.gather(registering, *ready)
+        finally:
+            for task in (registering, *ready):
+                task.cancel()
+        self._say("Opening the cases")
+        await seed.open_cases(layout)
+        summary = seed.summary(layout, self._ports, pki, certificates)
+        layout.summary.write_text(json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
+        seed.write_requests(layout, summary)
+        return summary
+
+    def _prepare(self) -> None:
+        for spec in PARTS:
+            if spec.schema is not None and not self._layout.vault(spec.schema).exists():
+                Vault.create_file(self._layout.vault(spec.schema))
+        seed.write_cases(self._layout)
+
+    def _configure(self, spec: Spec, pki: Pki) -> None:
+        layout = self._layout
+        settings: dict[str, object] = {
+            "part": spec.kind.value,
+            "name": spec.title,
+            "environment": "test",
+            "control": layout.socket(spec.name),
+            "clock": "movable",
+            "clock_ahead": self._ahead,
+        }
+        listen: dict[str, object] = {"host": HOST, "port": self._ports[spec.name]}
+        tables: dict[str, object] = {"listen": listen}
+        if spec.schema is not None:
+            own = pki.get(spec.name)
+            if own is None:
+                raise UsageError("PkiBroken", f"{layout.pki} has no certificate of {spec.name}.")
+            settings["vault"] = layout.vault(spec.schema)
+            listen |= {"certificate": own.certificate, "key": own.key, "ca": pki.ca, "crl": pki.crl}
+            tables["database"] = {
+                "dsn": self._server.dsn(spec.schema, self._passwords[spec.schema]),
+                "schema": spec.schema,
+            }
+            tables["client"] = {"certificate": own.certificate, "key": own.key, "ca": pki.ca}
+        if spec in SYSTEMS:
+            gateway = pki.get(GATEWAY.name)
+            listen["callers"] = () if gateway is None else (gateway.serial_key,)
+            settings["system_id"] = spec.system_id
+            settings["gateway_url"] = f"https://localhost:{self._ports[GATEWAY.name]}"
+            settings["municipalities"] = spec.municipalities
+        if spec.kind is Kind.ADMIN:
+            tables["parts"] = {other.name: layout.socket(other.name) for other in PARTS if other is not spec} | {
+                "supervisor": layout.socket("supervisor")
+            }
+        _write_private(layout.config(spec.name), toml(settings | tables))
+
+    async def _ready(self, process: Process) -> None:
+        loop = asyncio.get_running_loop()
+        end = loop.time() + READY_SECONDS
+        while loop.time() < end:
+            if process.state is State.ENDED:
+                raise UsageError(
+                    "PartEnded",
+                    f"{process.spec.name} ended while it started (exit code {process.exit_code}). "
+                    + process.last_words(),
+                )
+            with contextlib.suppress(SygefravaerError):
+                await knock(self._layout.socket(process.spec.name), "health", timeout=KNOCK_SECONDS)
+                return
+            await asyncio.sleep(POLL_SECONDS)
+        raise UsageError(
+            "PartSilent", f"{process.spec.name} was not ready after {READY_SECONDS:.0f} s. " + process.last_words()
+        )
+
+    async def _converse(self) -> None:
+        # A sandbox that goes on where it was has had its conversation.
+        if self._conversed:
+            return
+        self._conversed = True
+        self._remember()
+        try:
+            await seed.converse(self._layout)
+        except SygefravaerError as error:
+            self._say(f"The opening conversation stopped: {error.text}")
+
+    # --- down ---
+
+    async def _take_down(self) -> None:
+        if self._conversation is not None:
+            self._conversation.cancel()
+            await asyncio.gather(self._conversation, return_exceptions=True)
+        # The parts that hand work on end before those that take it, all in parallel where it makes no difference.
+        await asyncio.gather(*(process.stop() for process in self._processes.values()))
+        if self._database is not None:
+            # A server that is on its way up must be there to be stopped.
+            await asyncio.gather(self._database, return_exceptions=True)
+            with contextlib.suppress(StoreError):
+                await self._server.stop()
+        if self._layout.run.parent != self._layout.directory:
+            shutil.rmtree(self._layout.run, ignore_errors=True)
+
+    # --- what is remembered ---
+
+    def _recall(self) -> None:
+        state = _state(self._layout)
+        self._ports = dict(state.get("ports", {}))
+        self._passwords = dict(state.get("passwords", {}))
+        self._ahead = float(state.get("ahead", 0.0))
+        self._conversed = bool(state.get("conversed", False))
+        for spec in PARTS:
+            if spec.schema is not None:
+                self._passwords.setdefault(spec.schema, secrets.token_urlsafe(24))
+
+    def _remember(self) -> None:
+        state = {
+            "format": FORMAT,
+            "version": __version__,
+            "ports": self._ports,
+            "passwords": self._passwords,
+            "ahead": self._ahead,
+            "conversed": self._conversed,
+        }
+        _write_private(self._layout.state, json.dumps(state, indent=1) + "\n")
+
+    def _choose_ports(self) -> None:
+        options = {GATEWAY.name: "--port", ADMIN.name: "--admin-port"}
+        with contextlib.ExitStack() as held:  # all at once, so that no port is chosen twice
+            for spec in PARTS:
+                asked = self._asked.get(spec.name)
+                if asked:
+                    _claim_port(held, asked, options[spec.name])
+                    self._ports[spec.name] = asked
+                else:
+                    self._ports[spec.name] = _free_port(held, self._ports.get(spec.name))
+
+    # --- acts ---
+
+    def _acts(self) -> Mapping[str, Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]]:
+        return {
+            "health": self._health,
+            "status": self._status,
+            "kill": self._kill,
+            "pause": self._pause,
+            "start": self._start,
+            "down": self._ask_down,
+            "clock": self._clock,
+        }
+
+    async def _health(self, _fields: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "part": "supervisor",
+            "state": "running",
+            "version": __version__,
+            "now": (datetime.now(UTC) + timedelta(seconds=self._ahead)).isoformat(),
+            "pid": os.getpid(),
+        }
+
+    async def _status(self, _fields: dict[str, Any]) -> dict[str, Any]:
+        parts = await asyncio.gather(*(self._part(process) for process in self._processes.values()))
+        return {"dir": str(self._layout.directory), "pid": os.getpid(), "parts": list(parts)}
+
+    async def _part(self, process: Process) -> dict[str, Any]:
+        state = process.state
+        part: dict[str, Any] = {
+            "name": process.spec.name,
+            "kind": process.spec.kind.value,
+            "title": process.spec.title,
+            "pid": process.pid,
+            "port": self._ports[process.spec.name],
+            "state": state.value,
+            "health": "down",
+            "log": str(self._layout.log(process.spec.name)),
+        }
+        if state is State.RUNNING:
+            try:
+                await knock(self._layout.socket(process.spec.name), "health", timeout=KNOCK_SECONDS)
+                part["health"] = "ok"
+            except SygefravaerError:
+                part["health"] = "silent"
+        elif state is State.PAUSED:
+            part["health"] = "silent"
+        return part
+
+    def _named(self, fields: dict[str, Any]) -> Process:
+        name = fields.get("part")
+        if not isinstance(name, str) or name not in self._processes:
+            raise ActRefused("PartUnknown", f"The parts are {', '.join(self._processes)}.")
+        return self._processes[name]
+
+    async def _kill(self, fields: dict[str, Any]) -> dict[str, Any]:
+        process = self._named(fields)
+        if process.pid is None:
+            raise ActRefused("PartDown", f"{process.spec.name} has no process to kill.")
+        await process.kill()
+        return await self._part(process)
+
+    async def _pause(self, fields: dict[str, Any]) -> dict[str, Any]:
+        process = self._named(fields)
+        if process.pid is None:
+            raise ActRefused("PartDown", f"{process.spec.name} has no process to pause.")
+        process.pause()
+        return await self._part(process)
+
+    async def _start(self, fields: dict[str, Any]) -> dict[str, Any]:
+        process = self._named(fields)
+        if process.pid is None:
+            pki = await asyncio.to_thread(Pki(self._layout.pki).create)
+            self._configure(process.spec, pki)
+        await process.start()
+        await self._ready(process)
+        return await self._part(process)
+
+    async def _ask_down(self, _fields: dict[str, Any]) -> dict[str, Any]:
+        self.end()
+        return {"pid": os.getpid()}
+
+    async def _clock(self, fields: dict[str, Any]) -> dict[str, Any]:
+        moved = fields.get("advance", 0)
+        if isinstance(moved, bool) or not isinstance(moved, int | float) or moved < 0:
+            raise ActRefused("ClockBackwards", "`advance` is a number of seconds, not negative.")
+        self._ahead += moved
+        self._remember()
+        now = datetime.now(UTC) + timedelta(seconds=self._ahead)
+        running = [process for process in self._processes.values() if process.state is State.RUNNING]
+        for process in running:
+            socket_path = self._layout.socket(process.spec.name)
+            await knock(socket_path, "clock", {"advance": moved}, timeout=KNOCK_SECONDS)
+        return {"now": now.isoformat()}
+
+
+async def ask(layout: Layout, act: str, fields: Mapping[str, Any] | None = None, *, seconds: float = 90.0) -> Any:
+    """Let the supervisor of a running sandbox do something; raises UsageError when none runs."""
+    if not runs(layout):
+        raise UsageError(
+            "SandboxDown",
+            f"No sandbox runs in {layout.directory}.",
+            try_this="Start one with `sygefravaer sandbox up`, or name its directory with --dir.",
+        )
+    return await knock(layout.socket("supervisor"), act, fields, timeout=seconds)
+
+
+def runs(layout: Layout) -> bool:
+    """Say whether a supervisor holds this directory."""
+    try:
+        with layout.lock.open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+async def clear(layout: Layout) -> bool:
+    """Stop a database server that a supervisor which was killed has left behind; say whether there was one."""
+    if not layout.state.exists():
+        return False
+    server = EmbeddedServer(layout.database)
+    if server.pid() is None:
+        return False
+    await server.stop()
+    return True
+
+
+def _look(layout: Layout) -> None:
+    directory = layout.directory
+    if not directory.exists():
+        return
+    if not directory.is_dir():
+        raise UsageError("DirectoryUnusable", f"{directory} is not a directory.", try_this="Choose another with --dir.")
+    if not os.access(directory, os.R_OK | os.W_OK | os.X_OK):
+        raise UsageError(
+            "DirectoryUnusable", f"{directory} may not be read and written by this user.", try_this="Choose --dir."
+        )
+    ours = layout.state.exists() or {path.name for path in directory.iterdir()} <= MADE_FIRST
+    if not ours:
+        raise UsageError(
+            "DirectoryForeign",
+            f"{directory} is not empty and is not a sandbox.",
+            try_this="Choose an empty or new directory with --dir.",
+        )
+    _state(layout)
+
+
+def _state(layout: Layout) -> dict[str, Any]:
+    try:
+        state = json.loads(layout.state.read_text())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            "DirectoryBroken",
+            f"{layout.state} cannot be read.",
+            try_this=f"Remove {layout.directory} and start again.",
+        ) from error
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        raise UsageError(
+            "DirectoryBroken",
+            f"{layout.state} was written by another version.",
+            try_this=f"Remove {layout.directory} and start again.",
+        )
+    return state
+
+
+@contextlib.contextmanager
+def _held(path: Path) -> Any:
+    lock: IO[bytes]
+    with path.open("ab") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UsageError(
+                "SandboxRuns",
+                f"A sandbox already runs in {path.parent}.",
+                try_this="Use it (`sygefravaer sandbox status`), take it down (`sandbox down`), or choose --dir.",
+            ) from error
+        yield
+
+
+def _free_port(held: contextlib.ExitStack, wish: int | None) -> int:
+    # Below the range that the system hands out for outgoing connections: while a part is down nobody else gets its
+    # port, and a connection to it cannot by chance be made from that very port, to itself.
+    start = secrets.randbelow(len(OWN_PORTS))
+    candidates: list[int] = [*([wish] if wish else []), *OWN_PORTS[start:], *OWN_PORTS[:start]]
+    for port in candidates:
+        listener = held.enter_context(socket.socket())
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with contextlib.suppress(OSError):
+            listener.bind((HOST, port))
+            listener.listen(1)
+            return port
+    raise UsageError("PortInUse", f"No port between {OWN_PORTS[0]} and {OWN_PORTS[-1]} is free on {HOST}.")
+
+
+def _claim_port(held: contextlib.ExitStack, port: int, option: str) -> None:
+    listener = held.enter_context(socket.socket())
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((HOST, port))
+        listener.listen(1)
+    except (OSError, OverflowError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not a port number"
+        raise UsageError(
+            "PortInUse", f"Port {port} on {HOST} cannot be used ({reason}).", try_this=f"Choose another with {option}."
+        ) from error
+
+
+def _write_private(path: Path, text: str) -> None:
+    new = path.with_name(f"{path.name}.new")
+    new.unlink(missing_ok=True)
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        file.write(text)
+    new.replace(path)
