@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: MPL-2.0
+"""
+What a jobcentre does by itself when its time has come: answers that were put off, and HentSag about an early change.
+
+The instants stand in the database, so a restart forgets none. Each thing is done in a transaction of its own that
+also takes its instant away; what fails keeps it, or gets a later one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+from sygefravaer.client import Client
+from sygefravaer.clock import Clock
+from sygefravaer.contract.messages import HentSagResponse
+from sygefravaer.errors import CallFailed, StoreError
+from sygefravaer.jobcenter.answering import Answering, snapshot_bytes
+from sygefravaer.jobcenter.cases import Register
+from sygefravaer.jobcenter.duties import ENDED
+from sygefravaer.jobcenter.inbox import Inbox
+from sygefravaer.jobcenter.policy import plan_opened
+from sygefravaer.store import Store
+
+LOG: Final = logging.getLogger(__name__)
+
+ASK_AGAIN: Final = timedelta(hours=1)
+"""When a look-up that failed is tried again; the longest step of the repeats of G006."""
+UNKNOWN: Final = "H501"
+NEVER_OPENED: Final = "B104"
+
+_BATCH: Final = 50
+_PATIENCE: Final = 1.0  # seconds of machine time before a database that failed is asked again
+
+
+class Agenda:
+    """The loop over what is due."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        clock: Clock,
+        client: Client,
+        register: Register,
+        inbox: Inbox,
+        answering: Answering,
+        sent: Callable[[], None],
+    ) -> None:
+        """`sent` is called when something was put into the outbox."""
+        self._store = store
+        self._clock = clock
+        self._client = client
+        self._register = register
+        self._inbox = inbox
+        self._answering = answering
+        self._sent = sent
+        self._wake = asyncio.Event()
+        self.busy = 0
+
+    def wake(self) -> None:
+        """Look again at what is due."""
+        self._wake.set()
+
+    async def due(self) -> datetime | None:
+        """Give the next instant at which something is due."""
+        async with self._store.read() as tx:
+            return await self._inbox.due(tx)
+
+    async def run(self) -> None:
+        """Do what is due, whenever it is, until cancelled."""
+        while True:
+            self._wake.clear()
+            try:
+                while await self.round():
+                    self._sent()
+                due = await self.due()
+            except StoreError as error:
+                LOG.warning("the database failed", extra={"action": "agenda.failed", "code": error.code})
+                await asyncio.sleep(_PATIENCE)
+                continue
+            await self._clock.sleep_until(due, wake=self._wake)
+
+    async def round(self) -> int:
+        """Do what is due now, some of each; gives how many things were done."""
+        self.busy += 1
+        try:
+            return await self._events() + await self._extensions() + await self._questions()
+        finally:
+            self.busy -= 1
+
+    async def _events(self) -> int:
+        now = self._clock.now()
+        async with self._store.tx() as tx:
+            due = await self._inbox.due_events(tx, now, limit=_BATCH)
+            for event in due:
+                await self._answering.say_due(tx, event, now=now)
+        return len(due)
+
+    async def _extensions(self) -> int:
+        now = self._clock.now()
+        async with self._store.tx() as tx:
+            due = await self._inbox.due_extensions(tx, now, limit=_BATCH)
+            for extension in due:
+                await self._answering.say_extension_due(tx, extension, now=now)
+        return len(due)
+
+    async def _questions(self) -> int:
+        async with self._store.read() as tx:
+            due = await self._inbox.due_questions(tx, self._clock.now(), limit=_BATCH)
+        for municipality, sags_id in due:
+            await self._ask(municipality, sags_id)
+        return len(due)
+
+    async def _ask(self, municipality: str, sags_id: UUID) -> None:
+        """Ask KSD about a case whose change came and whose OPRETTET did not."""
+        now = self._clock.now()
+        async with self._store.tx() as tx:
+            case = await self._register.case(tx, municipality, sags_id)
+            sag = await self._register.sag(tx, case.jobcentersag_id) if case else None
+            early = await self._inbox.early(tx, municipality, sags_id)
+        if case is None or sag is None or case.opened:
+            return
+        question = self._answering.writer.case_question(
+            municipality_cvr=municipality,
+            cpr=sag.cpr,
+            now=now,
+            sags_id=sags_id,
+            nemrefusions_id=case.nemrefusions_id,
+            korrelations_id=early[-1].origin.korrelations_id if early else None,
+        )
+        try:
+            reply = await self._client.call(question)
+        except CallFailed as error:
+            LOG.warning("a look-up failed", extra={"action": "agenda.asked", "code": error.code})
+            async with self._store.tx() as tx:
+                await self._register.ask_later(tx, municipality, sags_id, now + ASK_AGAIN)
+            return
+        await self._told(municipality, sags_id, reply)
+
+    async def _told(self, municipality: str, sags_id: UUID, reply: HentSagResponse) -> None:
+        """Act on what KSD says of a case that was never opened here."""
+        now = self._clock.now()
+        async with self._store.tx() as tx:
+            case = await self._register.case(tx, municipality, sags_id)
+            if case is None or case.opened:  # OPRETTET came while KSD was asked
+                return
+            snapshot = reply.Sygefravaerssag
+            if snapshot is None:
+                codes = {fejl.FejlKode for fejl in reply.FejlListe.Fejl} if reply.FejlListe else set()
+                if UNKNOWN in codes:
+                    await self._answering.refuse_early(tx, municipality, sags_id, NEVER_OPENED, now=now)
+                    await self._register.forget(tx, case, now=now)
+                else:  # for a person: the events stay in the inbox
+                    await self._register.ask_later(tx, municipality, sags_id, None)
+                return
+            await self._register.mark_opened(tx, municipality, sags_id)
+            if snapshot.SagsVersion >= case.version:
+                await self._register.apply(
+                    tx, municipality, snapshot, snapshot_bytes(snapshot), opened=True, ask_at=None, now=now
+                )
+                if snapshot.SagsTilstand in ENDED:
+                    await self._inbox.withdraw(tx, municipality, sags_id)
+            plan = plan_opened(self._answering.policy, now=now)
+            for event in await self._inbox.early(tx, municipality, sags_id):
+                await self._inbox.put_off(tx, event, plan.due)
+                for answer in plan.now:
+                    await self._answering.say(tx, event, answer, now=now)

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: MPL-2.0
+"""
+Saying something to an event or a request: the message into the outbox, the word into the inbox, the case moved.
+
+Whoever decides what is said (the policy at once, the policy later, a person) says it through here.
+"""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import Final
+from uuid import UUID
+
+from sygefravaer import soap
+from sygefravaer.contract import codec
+from sygefravaer.contract.messages import SygefravaerssagType
+from sygefravaer.contract.names import NS_FAELLES
+from sygefravaer.contract.values import MUNICIPALITIES
+from sygefravaer.jobcenter.cases import Register, Sag
+from sygefravaer.jobcenter.duties import Citizen, Trigger
+from sygefravaer.jobcenter.inbox import Event, Extension, Inbox
+from sygefravaer.jobcenter.policy import (
+    ACCEPTERET,
+    AFVIST,
+    FINAL,
+    Asked,
+    EventAnswer,
+    ExtensionAnswer,
+    Granted,
+    Mode,
+    Policy,
+    danish_date,
+    settled_event,
+    settled_extension,
+)
+from sygefravaer.jobcenter.sending import Outbox
+from sygefravaer.jobcenter.writing import Writer
+from sygefravaer.store import Tx
+
+PENSIONIST: Final = "PENSIONIST_PARAGRAF25"
+UNDECIDED: Final = frozenset({"INGEN_GRUND_OPFYLDT", "VARIGHED_OPBRUGT"})
+"""Refusals of an extension after which the citizen is still incapacitated: jobafklaring."""
+
+
+def snapshot_bytes(snapshot: SygefravaerssagType) -> bytes:
+    """Write a snapshot down, equal snapshots as equal bytes."""
+    return codec.encode(snapshot, "Sygefravaerssag", namespace=NS_FAELLES)
+
+
+def snapshot_of(element: bytes) -> SygefravaerssagType:
+    """Read a snapshot that was written down."""
+    return codec.decode(soap.read(soap.wrap(element)).element, SygefravaerssagType)
+
+
+class Answering:
+    """Answers of one jobcentre system; `policy` and `writer` may be exchanged while it runs."""
+
+    def __init__(self, *, register: Register, inbox: Inbox, outbox: Outbox, writer: Writer, policy: Policy) -> None:
+        self._register = register
+        self._inbox = inbox
+        self._outbox = outbox
+        self.writer = writer
+        self.policy = policy
+
+    # --- events ---
+
+    async def say(self, tx: Tx, event: Event, answer: EventAnswer, *, now: datetime) -> UUID:
+        """Answer an event (M2); gives the answer's BeskedID."""
+        case = await self._register.case(tx, event.origin.municipality_cvr, event.origin.sags_id)
+        message = self.writer.event_answer(
+            event, answer, jobcentersag_id=case.jobcentersag_id if case else None, now=now
+        )
+        sent = await self._outbox.put(tx, message, content=answer.code, sags_id=event.origin.sags_id)
+        await self._inbox.event_answered(tx, event, answer.code)
+        return sent
+
+    async def say_due(self, tx: Tx, event: Event, *, now: datetime) -> None:
+        """Give an event the final answer that was put off; silence and a person's tray end the putting off."""
+        await self._inbox.put_off(tx, event, None)
+        if self.policy.events not in {Mode.SILENT, Mode.MANUAL}:
+            await self.say(tx, event, settled_event(self.policy), now=now)
+
+    async def refuse_early(self, tx: Tx, municipality_cvr: str, sags_id: UUID, code: str, *, now: datetime) -> None:
+        """Refuse the changes of a case that nobody knows."""
+        if self.policy.events is not Mode.SILENT:
+            for event in await self._inbox.early(tx, municipality_cvr, sags_id):
+                await self.say(tx, event, EventAnswer(code=AFVIST, fejl=code), now=now)
+
+    # --- requests for extension ---
+
+    async def asked(self, tx: Tx, extension: Extension) -> Asked:
+        """Gather what an answer to a request depends on, as it is known now."""
+        origin = extension.origin
+        snapshot = snapshot_of(extension.snapshot)
+        case = await self._register.case(tx, origin.municipality_cvr, origin.sags_id)
+        return Asked(
+            revurderingsdato=extension.revurderingsdato,
+            svarfrist=extension.svarfrist,
+            pensionist=extension.anmodningstype == PENSIONIST,
+            mulige=extension.mulige,
+            granted=tuple(
+                Granted(kode=each.Forlaengelseskode, fra=each.FraDato, til=each.TilDato)
+                for each in snapshot.Forlaengelse
+            ),
+            known=case is not None,
+            citizen=await self.citizen(tx, origin.municipality_cvr, snapshot),
+            ended_by=case.ended_by if case and case.ended else None,
+        )
+
+    async def citizen(self, tx: Tx, municipality_cvr: str, snapshot: SygefravaerssagType) -> Citizen:
+        """Say what the municipality knows of the citizen of a snapshot; one of another municipality has moved."""
+        fact = await self._register.citizen(tx, municipality_cvr, (snapshot.CprNummer, *snapshot.TidligereCprNummer))
+        elsewhere = snapshot.Kommunekode != MUNICIPALITIES[municipality_cvr].kommunekode
+        return Citizen.MOVED if fact is Citizen.KNOWN and elsewhere else fact
+
+    async def say_extension(
+        self,
+        tx: Tx,
+        extension: Extension,
+        answer: ExtensionAnswer,
+        *,
+        now: datetime,
+        due: datetime | None = None,
+        fra: date | None = None,
+        version: int | None = None,
+        assessed: date | None = None,
+        next_follow_up: date | None = None,
+    ) -> UUID:
+        """Answer a request for extension (M4); gives the answer's BeskedID. `due` is when the rest will be said."""
+        message = self.writer.extension_answer(
+            extension, answer, now=now, fra=fra, version=version, assessed=assessed, next_follow_up=next_follow_up
+        )
+        sent = await self._outbox.put(
+            tx, message, content=answer.code, sags_id=extension.origin.sags_id, anmodning_id=extension.anmodning_id
+        )
+        await self._inbox.extension_answered(tx, extension, answer.code, due=due)
+        if answer.code in FINAL:
+            sag = await self._sag(tx, extension)
+            if sag:
+                await self._register.move(tx, sag, after(answer), now=now)
+        return sent
+
+    async def say_extension_due(self, tx: Tx, extension: Extension, *, now: datetime) -> None:
+        """Give a request the final answer that was put off."""
+        if self.policy.extensions in {Mode.SILENT, Mode.MANUAL}:
+            await self._inbox.put_off_extension(tx, extension, None)
+            return
+        answer = settled_extension(self.policy, await self.asked(tx, extension), today=danish_date(now))
+        await self.say_extension(tx, extension, answer, now=now)
+
+    async def _sag(self, tx: Tx, extension: Extension) -> Sag | None:
+        case = await self._register.case(tx, extension.origin.municipality_cvr, extension.origin.sags_id)
+        return await self._register.sag(tx, case.jobcentersag_id) if case else None
+
+
+def after(answer: ExtensionAnswer) -> Trigger:
+    """Say what a final answer does to the jobcentersag."""
+    if answer.code != ACCEPTERET and answer.aarsag in UNDECIDED:
+        return Trigger.UNDECIDED
+    return Trigger.ANSWERED

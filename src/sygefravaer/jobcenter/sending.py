@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: MPL-2.0
+"""
+How a jobcentre sends: into the outbox with the change that causes it, then out in order, then the receipt.
+
+A message is written down with its BeskedID before it leaves, so an answer can never find it unknown. What becomes of
+it: delivered, repeated while the gateway says G006, made once more with a new BeskedID when it was too old (G010), or
+refused, which is a task for a person.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from datetime import datetime
+from typing import Final
+from uuid import UUID, uuid4
+
+from sygefravaer import soap
+from sygefravaer.client import Client, Kind, classify
+from sygefravaer.clock import Clock
+from sygefravaer.contract import codec
+from sygefravaer.contract.codes import FEJLKODER, fejl_text
+from sygefravaer.contract.messages import Reply, Request
+from sygefravaer.contract.names import SERVICE_UUIDS, SYGEFRAVAER
+from sygefravaer.contract.operations import OPERATIONS, case_key, operation_for
+from sygefravaer.errors import CallFailed
+from sygefravaer.jobcenter.inbox import Inbox
+from sygefravaer.lanes import Entry, Lanes, Status, Stored, Verdict
+from sygefravaer.store import Row, Tx
+from sygefravaer.vault import Vault
+
+LOG: Final = logging.getLogger(__name__)
+
+OUTBOX_CONTEXT: Final = "jobcenter.outbox"
+GATEWAY: Final = UUID(SERVICE_UUIDS[SYGEFRAVAER])
+"""What stands for the receiver in our lanes: everything leaves through the one service."""
+
+REFUSED_TEXT: Final = "Beskeden blev afvist uden en kode, som snitfladen kender."
+STUCK_TEXT: Final = "Ingen har svaret på beskeden i fem døgn; sagens øvrige beskeder venter."
+
+STATUS: Final = {
+    Kind.OK: Status.DELIVERED,
+    Kind.ADVARSEL: Status.DELIVERED,
+    Kind.UNDER_WAY: Status.UNDER_WAY,
+    Kind.FEJL: Status.REFUSED,
+    Kind.CLIENT_FAULT: Status.REFUSED,
+    Kind.SILENCE: Status.QUEUED,
+}
+"""What becomes of a message in its lane: a Client fault is final for a sender, a silence is tried again."""
+
+UNNAMED: Final = "SoapFault"
+TOO_OLD: Final = "G010"
+EXTENSION_ANSWER: Final = "SendForretningsSvarForlaengelse"
+ANSWER_AGAIN: Final = frozenset({"F303", "F304", "F305", "F307", "F309", "G001"})
+"""Refusals of an answer about an extension after which the question is still open."""
+
+
+class Outbox:
+    """Everything that leaves as a send."""
+
+    def __init__(self, *, vault: Vault, clock: Clock, client: Client, lanes: Lanes, inbox: Inbox) -> None:
+        self._vault = vault
+        self._clock = clock
+        self._client = client
+        self._lanes = lanes
+        self._inbox = inbox
+
+    async def put(
+        self,
+        tx: Tx,
+        message: Request[Reply],
+        *,
+        content: str,
+        sags_id: UUID | None,
+        anmodning_id: UUID | None = None,
+        again_of: UUID | None = None,
+    ) -> UUID:
+        """Put a finished message in its lane; `content` is a word for the list of what was sent. Gives its BeskedID."""
+        hoved = message.Hoved
+        operation = operation_for(message)
+        body = codec.encode(message)
+        element = soap.read(soap.wrap(body)).element
+        codec.validate(operation.service, element)
+        kind, key = case_key(message)
+        await tx.run(
+            """
+            INSERT INTO sent (besked_id, operation, municipality_cvr, sags_id, anmodning_id, reference, content,
+                              made_at, again_of)
+            VALUES (%(id)s, %(operation)s, %(cvr)s, %(sags_id)s, %(anmodning_id)s, %(reference)s, %(content)s, %(now)s,
+                    %(again_of)s)
+            """,
+            id=hoved.BeskedID,
+            operation=operation.name,
+            cvr=hoved.AfsenderMyndighedCVR,
+            sags_id=sags_id,
+            anmodning_id=anmodning_id,
+            reference=hoved.ReferenceBeskedID,
+            content=content,
+            now=hoved.Afsendelsestidspunkt,
+            again_of=again_of,
+        )
+        await self._lanes.enqueue(
+            tx,
+            Entry(
+                recipient=GATEWAY,
+                municipality_cvr=hoved.AfsenderMyndighedCVR,
+                case_key=self._vault.lookup_key(key).hex() if kind == "cpr" else key,
+                sender=hoved.AfsenderSystemID,
+                besked_id=hoved.BeskedID,
+                operation=operation.name,
+                korrelations_id=hoved.KorrelationsID,
+                reference_besked_id=hoved.ReferenceBeskedID,
+                nemrefusions_id=hoved.NemrefusionsID,
+                sags_id=sags_id,
+                cpr_key=self._vault.lookup_key(hoved.CprNummer.reveal()),
+                digest=soap.digest(element),
+                body=self._vault.seal(body, context=OUTBOX_CONTEXT),
+                accepted_at=hoved.Afsendelsestidspunkt,
+            ),
+            owner=None,
+        )
+        return hoved.BeskedID
+
+    async def deliver(self, message: Stored) -> Verdict:
+        """Post a stored message once and say what came of it; the detail is the outcome's kind and its codes."""
+        operation = OPERATIONS[message.operation]
+        body = self._vault.open(message.body, context=OUTBOX_CONTEXT)
+        try:
+            outcome = classify(await self._client.post(body, operation))
+        except CallFailed as error:
+            outcome = classify(error)
+        return Verdict(status=STATUS[outcome.kind], detail=f"{outcome.kind} {outcome.detail}".strip())
+
+    async def settled(self, tx: Tx, message: Stored, status: Status, verdict: Verdict) -> None:
+        """Note what came of a message, in the transaction that settles it; act on a refusal and on a full stop."""
+        if status is Status.QUEUED:
+            return
+        kind, *found = verdict.detail.split()
+        await tx.run(
+            "UPDATE sent SET receipt = %(receipt)s, codes = %(codes)s WHERE besked_id = %(id)s",
+            id=message.besked_id,
+            receipt=kind,
+            codes=found,
+        )
+        if status is Status.REFUSED:
+            await self._refused(tx, message, found[0] if found else UNNAMED)
+        elif status is Status.PARKED:
+            await self._task(tx, message, "PARKED", STUCK_TEXT)
+
+    async def _refused(self, tx: Tx, message: Stored, code: str) -> None:
+        row = await tx.one("SELECT * FROM sent WHERE besked_id = %(id)s", id=message.besked_id)
+        if row is None:
+            return
+        if code == TOO_OLD and row["again_of"] is None:
+            await self._again(tx, message, row)
+            return
+        await self._task(tx, message, code, fejl_text(code) if code in FEJLKODER else REFUSED_TEXT)
+        if message.operation == EXTENSION_ANSWER and code in ANSWER_AGAIN:
+            await self._inbox.extension_reopened(tx, row["municipality_cvr"], row["anmodning_id"])
+        LOG.warning("refused", extra={"action": "sending.refused", "operation": message.operation, "code": code})
+
+    async def _task(self, tx: Tx, message: Stored, code: str, text: str) -> None:
+        await tx.run(
+            """
+            INSERT INTO task (besked_id, municipality_cvr, sags_id, operation, code, text, made_at)
+            VALUES (%(id)s, %(cvr)s, %(sags_id)s, %(operation)s, %(code)s, %(text)s, %(now)s)
+            ON CONFLICT (besked_id) DO UPDATE SET code = EXCLUDED.code, text = EXCLUDED.text, done_at = NULL
+            """,
+            id=message.besked_id,
+            cvr=message.municipality_cvr,
+            sags_id=message.sags_id,
+            operation=message.operation,
+            code=code,
+            text=text,
+            now=self._clock.now(),
+        )
+
+    async def _again(self, tx: Tx, message: Stored, row: Row) -> None:
+        """Make a message that nobody ever stored once more, with an id and a time of its own."""
+        operation = OPERATIONS[message.operation]
+        body = self._vault.open(message.body, context=OUTBOX_CONTEXT)
+        old = codec.decode_request(operation, soap.read(soap.wrap(body)).element)
+        hoved = replace(old.Hoved, BeskedID=uuid4(), Afsendelsestidspunkt=self._clock.now())
+        await self.put(
+            tx,
+            replace(old, Hoved=hoved),
+            content=row["content"],
+            sags_id=row["sags_id"],
+            anmodning_id=row["anmodning_id"],
+            again_of=message.besked_id,
+        )
+
+    async def log(self, tx: Tx, *, limit: int) -> list[Row]:
+        """List what was sent last, the newest first."""
+        return await tx.all("SELECT * FROM sent ORDER BY made_at DESC, besked_id LIMIT %(limit)s", limit=limit)
+
+    async def tasks(self, tx: Tx, *, limit: int) -> list[Row]:
+        """List what waits for a person because KSD or the gateway refused it, the oldest first."""
+        return await tx.all("SELECT * FROM task WHERE done_at IS NULL ORDER BY task_id LIMIT %(limit)s", limit=limit)
+
+    async def task_done(self, tx: Tx, task_id: int, now: datetime) -> bool:
+        """Mark a task as dealt with."""
+        touched = await tx.run(
+            "UPDATE task SET done_at = %(now)s WHERE task_id = %(id)s AND done_at IS NULL", id=task_id, now=now
+        )
+        return touched > 0

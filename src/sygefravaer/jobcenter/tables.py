@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: MPL-2.0
+"""
+The tables of a jobcentre system, all in its own schema.
+
+    jobcentersag     a citizen's spell in a municipality; at most one is open: a partial unique index says so
+    sygedagpengesag  a case of KSD's that hangs on one, as the newest message told it
+    received         every message that came, and what was said to it
+    extension        a request for extension, one row however often KSD reminds
+    citizen          what the municipality's own register holds against a citizen
+    sent             every message that was written, and the receipt it got
+    task             what was refused or is stuck, for a person
+    setting          what an act has set and a restart keeps
+
+Numbers (`cpr`) and snapshots are sealed, a citizen is found by keyed hash (`cpr_key`).
+"""
+
+from typing import Final
+
+MIGRATIONS: Final = (
+    """
+    CREATE TABLE jobcentersag (
+        jobcentersag_id  uuid PRIMARY KEY,
+        municipality_cvr text NOT NULL,
+        cpr_key          bytea NOT NULL,
+        cpr              bytea NOT NULL,
+        state            text NOT NULL,
+        before           text NOT NULL,
+        kategori         text,
+        visited          date,
+        first_day        date NOT NULL,
+        opened_at        timestamptz NOT NULL,
+        changed_at       timestamptz NOT NULL
+    );
+    CREATE UNIQUE INDEX jobcentersag_open ON jobcentersag (municipality_cvr, cpr_key) WHERE state <> 'AFSLUTTET';
+    CREATE INDEX jobcentersag_citizen ON jobcentersag (cpr_key);
+    CREATE TABLE sygedagpengesag (
+        municipality_cvr text NOT NULL,
+        sags_id          uuid NOT NULL,
+        jobcentersag_id  uuid NOT NULL REFERENCES jobcentersag,
+        nemrefusions_id  uuid NOT NULL,
+        version          integer NOT NULL,
+        tilstand         text NOT NULL,
+        ended_by         text,
+        opened           boolean NOT NULL,
+        ask_at           timestamptz,
+        first_day        date NOT NULL,
+        snapshot         bytea NOT NULL,
+        changed_at       timestamptz NOT NULL,
+        PRIMARY KEY (municipality_cvr, sags_id)
+    );
+    CREATE INDEX sygedagpengesag_of ON sygedagpengesag (jobcentersag_id);
+    CREATE INDEX sygedagpengesag_ask ON sygedagpengesag (ask_at) WHERE ask_at IS NOT NULL;
+    CREATE TABLE received (
+        sender           uuid NOT NULL,
+        besked_id        uuid NOT NULL,
+        operation        text NOT NULL,
+        municipality_cvr text NOT NULL,
+        sags_id          uuid NOT NULL,
+        version          integer NOT NULL,
+        haendelsestype   text,
+        anmodning_id     uuid,
+        korrelations_id  uuid NOT NULL,
+        nemrefusions_id  uuid,
+        cpr              bytea NOT NULL,
+        verdict          text NOT NULL,
+        code             text,
+        answer           text,
+        answer_due       timestamptz,
+        received_at      timestamptz NOT NULL,
+        PRIMARY KEY (sender, besked_id)
+    );
+    CREATE INDEX received_id ON received (besked_id);
+    CREATE INDEX received_case ON received (municipality_cvr, sags_id);
+    CREATE INDEX received_order ON received (received_at);
+    CREATE INDEX received_due ON received (answer_due) WHERE answer_due IS NOT NULL;
+    CREATE TABLE extension (
+        municipality_cvr text NOT NULL,
+        anmodning_id     uuid NOT NULL,
+        sags_id          uuid NOT NULL,
+        version          integer NOT NULL,
+        besked_id        uuid NOT NULL,
+        korrelations_id  uuid NOT NULL,
+        nemrefusions_id  uuid,
+        cpr              bytea NOT NULL,
+        anmodningstype   text NOT NULL,
+        rykkernummer     integer NOT NULL,
+        revurderingsdato date NOT NULL,
+        svarfrist        date NOT NULL,
+        mulige           text[] NOT NULL,
+        snapshot         bytea NOT NULL,
+        state            text NOT NULL CHECK (state IN ('waiting', 'answered', 'withdrawn')),
+        answer           text,
+        answer_due       timestamptz,
+        received_at      timestamptz NOT NULL,
+        PRIMARY KEY (municipality_cvr, anmodning_id)
+    );
+    CREATE INDEX extension_due ON extension (answer_due) WHERE answer_due IS NOT NULL;
+    CREATE INDEX extension_case ON extension (municipality_cvr, sags_id);
+    CREATE TABLE citizen (
+        municipality_cvr text NOT NULL,
+        cpr_key          bytea NOT NULL,
+        fact             text NOT NULL,
+        PRIMARY KEY (municipality_cvr, cpr_key)
+    );
+    CREATE TABLE sent (
+        besked_id        uuid PRIMARY KEY,
+        operation        text NOT NULL,
+        municipality_cvr text NOT NULL,
+        sags_id          uuid,
+        anmodning_id     uuid,
+        reference        uuid,
+        content          text NOT NULL,
+        made_at          timestamptz NOT NULL,
+        again_of         uuid,
+        receipt          text,
+        codes            text[] NOT NULL DEFAULT '{}'
+    );
+    CREATE INDEX sent_order ON sent (made_at);
+    CREATE TABLE task (
+        task_id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+        besked_id        uuid UNIQUE NOT NULL,
+        municipality_cvr text NOT NULL,
+        sags_id          uuid,
+        operation        text NOT NULL,
+        code             text NOT NULL,
+        text             text NOT NULL,
+        made_at          timestamptz NOT NULL,
+        done_at          timestamptz
+    );
+    CREATE TABLE setting (
+        name             text PRIMARY KEY,
+        content          text NOT NULL
+    );
+    """,
+)

@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: MPL-2.0
+"""
+The messages a jobcentre writes, from what it knows. Pure.
+
+Who sets the header, and to what, is one function: answers copy KorrelationsID and NemrefusionsID from the message that
+they answer and refer to it; everything else begins a conversation of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from types import MappingProxyType
+from uuid import UUID
+
+from sygefravaer.client import hoved
+from sygefravaer.contract.messages import (
+    AuthorityContextType,
+    CallContextType,
+    ForretningskvitteringType,
+    HentSagRequest,
+    HentSagsListeRequest,
+    HovedType,
+    SendForretningsSvarForlaengelseRequest,
+    SendForretningsSvarRequest,
+    fejlliste,
+)
+from sygefravaer.contract.operations import OPERATIONS
+from sygefravaer.contract.values import Cpr
+from sygefravaer.jobcenter.inbox import Event, Extension
+from sygefravaer.jobcenter.policy import ACCEPTERET, EventAnswer, ExtensionAnswer, danish_date
+
+
+@dataclass(frozen=True, kw_only=True)
+class Writer:
+    """Writes for one system. `swap` exchanges codes in what is written: a fault that a test can ask for."""
+
+    system_id: UUID
+    swap: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+    def header(
+        self,
+        operation: str,
+        *,
+        municipality_cvr: str,
+        cpr: Cpr,
+        now: datetime,
+        nemrefusions_id: UUID | None = None,
+        korrelations_id: UUID | None = None,
+        reference: UUID | None = None,
+    ) -> HovedType:
+        """Make the header of a message written now; without a KorrelationsID it begins a conversation."""
+        return hoved(
+            OPERATIONS[operation],
+            municipality=municipality_cvr,
+            sender=self.system_id,
+            cpr=cpr,
+            now=now,
+            nemrefusions_id=nemrefusions_id,
+            korrelations_id=korrelations_id,
+            reference=reference,
+        )
+
+    def event_answer(
+        self, event: Event, answer: EventAnswer, *, jobcentersag_id: UUID | None, now: datetime
+    ) -> SendForretningsSvarRequest:
+        """Write M2. A JobcentersagID stands in it when the event was taken into one."""
+        origin = event.origin
+        code = self._swapped(answer.code)
+        return SendForretningsSvarRequest(
+            AuthorityContext=AuthorityContextType(MunicipalityCVR=origin.municipality_cvr),
+            Hoved=self.header(
+                "SendForretningsSvar",
+                municipality_cvr=origin.municipality_cvr,
+                cpr=origin.cpr,
+                now=now,
+                nemrefusions_id=origin.nemrefusions_id,
+                korrelations_id=origin.korrelations_id,
+                reference=origin.besked_id,
+            ),
+            Forretningskvittering=ForretningskvitteringType(
+                ForretningsValideringsKode=code,
+                Begrundelse=answer.begrundelse,
+                FejlListe=fejlliste(self._swapped(answer.fejl)) if answer.fejl else None,
+            ),
+            SagsID=origin.sags_id,
+            SagsVersion=origin.version + answer.version_offset,
+            JobcentersagID=jobcentersag_id,
+            ModtagetTidspunkt=event.received_at,
+        )
+
+    def extension_answer(
+        self,
+        extension: Extension,
+        answer: ExtensionAnswer,
+        *,
+        now: datetime,
+        fra: date | None = None,
+        version: int | None = None,
+        assessed: date | None = None,
+        next_follow_up: date | None = None,
+    ) -> SendForretningsSvarForlaengelseRequest:
+        """Write M4. It begins the day after RevurderingsDato and is assessed today unless told otherwise."""
+        origin = extension.origin
+        code = self._swapped(answer.code)
+        return SendForretningsSvarForlaengelseRequest(
+            AuthorityContext=AuthorityContextType(MunicipalityCVR=origin.municipality_cvr),
+            Hoved=self.header(
+                "SendForretningsSvarForlaengelse",
+                municipality_cvr=origin.municipality_cvr,
+                cpr=origin.cpr,
+                now=now,
+                nemrefusions_id=origin.nemrefusions_id,
+                korrelations_id=origin.korrelations_id,
+                reference=origin.besked_id,
+            ),
+            AnmodningID=extension.anmodning_id,
+            Forretningskvittering=ForretningskvitteringType(
+                ForretningsValideringsKode=code, Begrundelse=answer.begrundelse
+            ),
+            Forlaengelseskode=self._swapped(answer.kode) if answer.kode else None,
+            ForlaengelseFra=fra or extension.revurderingsdato + timedelta(days=1),
+            ForlaengelseTil=answer.til if answer.code == ACCEPTERET else None,
+            Afvisningsaarsag=self._swapped(answer.aarsag) if answer.aarsag else None,
+            VurderingsDato=assessed or danish_date(now),
+            SagsVersion=version or origin.version,
+            NaesteOpfoelgning=next_follow_up,
+        )
+
+    def case_question(
+        self,
+        *,
+        municipality_cvr: str,
+        cpr: Cpr,
+        now: datetime,
+        user: str | None = None,
+        sags_id: UUID | None = None,
+        nemrefusions_id: UUID | None = None,
+        korrelations_id: UUID | None = None,
+        version: int | None = None,
+        history: bool | None = None,
+    ) -> HentSagRequest:
+        """Write M6."""
+        return HentSagRequest(
+            CallContext=CallContextType(OnBehalfOfUser=user) if user else None,
+            AuthorityContext=AuthorityContextType(MunicipalityCVR=municipality_cvr),
+            Hoved=self.header(
+                "HentSag",
+                municipality_cvr=municipality_cvr,
+                cpr=cpr,
+                now=now,
+                nemrefusions_id=nemrefusions_id,
+                korrelations_id=korrelations_id,
+            ),
+            SagsID=sags_id,
+            SagsVersion=version,
+            InkluderHistorik=history,
+        )
+
+    def list_question(
+        self,
+        *,
+        municipality_cvr: str,
+        cpr: Cpr,
+        now: datetime,
+        user: str | None = None,
+        fra: date | None = None,
+        til: date | None = None,
+        states: tuple[str, ...] = (),
+        page: int | None = None,
+        page_size: int | None = None,
+    ) -> HentSagsListeRequest:
+        """Write M7."""
+        return HentSagsListeRequest(
+            CallContext=CallContextType(OnBehalfOfUser=user) if user else None,
+            AuthorityContext=AuthorityContextType(MunicipalityCVR=municipality_cvr),
+            Hoved=self.header("HentSagsListe", municipality_cvr=municipality_cvr, cpr=cpr, now=now),
+            FraDato=fra,
+            TilDato=til,
+            SagsTilstand=states,
+            Side=page,
+            SideStoerrelse=page_size,
+        )
+
+    def _swapped(self, code: str) -> str:
+        return self.swap.get(code, code)
