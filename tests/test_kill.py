@@ -14,7 +14,7 @@ from uuid import uuid4
 
 import pytest
 
-from rig import SENDS, Rig, message
+from benchmarks.rig import SENDS, Rig, message
 from sygefravaer import failpoint
 from sygefravaer.contract.operations import OPERATIONS
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MPL-2.0
 """
-A gateway in a process of its own between senders and receivers of this process, so that a test can kill it.
+A gateway in a process of its own between senders and receivers of this process, so that it can be killed and measured.
 
 The receivers are as plain as a receiver may be: they keep what they applied, in order, in a real database, and answer
 a repeat with the receipt they gave before. They judge nothing, so what they hold is what the gateway did.
@@ -39,7 +39,7 @@ from sygefravaer.sandbox.parts import GATEWAY, JOBCENTERS, KSD, Layout, toml
 from sygefravaer.store import EmbeddedServer, Store, migrate
 from sygefravaer.vault import Vault
 
-SAMPLES = Path(__file__).parent / "samples"
+SAMPLES = Path(__file__).parents[1] / "tests" / "samples"
 SENDS = tuple(name for name, operation in OPERATIONS.items() if not operation.lookup)
 APPLIED = (
     """
@@ -104,7 +104,9 @@ def read(body: bytes) -> Told:
 
 
 class Rig:
-    """Database, certificates, two receivers, and the gateway's process."""
+    """Database, certificates, receivers, and the gateway's process."""
+
+    viborg = JOBCENTERS[0].system_id
 
     def __init__(self, directory: Path) -> None:
         self.layout = Layout(directory / "rig")
