@@ -637,7 +637,9 @@ class TlsProtocol(HttpToolsProtocol):
     close_seconds: float = 5.0
 
     _peer_der: bytes | None = None
-    _head: bool = True
+    _head: bool = True  # a head is awaited or under way, as opposed to a body
+    _heard: bool = False  # something of it has come
+    _begun: bool = False  # its first line has
     _head_size: int = 0
     _head_timer: asyncio.TimerHandle | None = None
 
@@ -655,22 +657,26 @@ class TlsProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser; a head that grows without end is cut."""
-        if self._head and self._head_timer is None:
-            self._wait_for_head()
-        super().data_received(data)
         if self._head:
+            self._heard = True
+            self._wait_for_head()
+        if self._begun:
             self._head_size += len(data)
-            if self._head_size > self.head_bytes:
-                self._refuse(431)
+        super().data_received(data)
+        if self._begun and self._head_size > self.head_bytes:
+            self._refuse(431)
 
     def on_message_begin(self) -> None:
         """Put the peer in the scope."""
         super().on_message_begin()
         self.scope["extensions"] = {"tls": {"peer_der": self._peer_der, "hang_up": self._hang_up}}
+        self._heard = self._begun = True
+        self._head_size = 0
+        self._wait_for_head()
 
     def on_headers_complete(self) -> None:
         """Leave the rest to the application, which has its own limits."""
-        self._head, self._head_size = False, 0
+        self._head = self._heard = self._begun = False
         self._stop_waiting()
         super().on_headers_complete()
 
@@ -689,7 +695,8 @@ class TlsProtocol(HttpToolsProtocol):
         self.transport.abort()
 
     def _wait_for_head(self) -> None:
-        self._head_timer = self.loop.call_later(self.head_seconds, self._head_is_late)
+        if self._head_timer is None:
+            self._head_timer = self.loop.call_later(self.head_seconds, self._head_is_late)
 
     def _stop_waiting(self) -> None:
         if self._head_timer is not None:
@@ -705,7 +712,7 @@ class TlsProtocol(HttpToolsProtocol):
 
     def _refuse(self, status: int) -> None:
         if not self.transport.is_closing():
-            if self._head_size:
+            if self._heard:
                 line = f"HTTP/1.1 {status} \r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
                 self.transport.write(line.encode())
             self.transport.close()
