@@ -1,0 +1,12 @@
+# SPDX-License-Identifier: MPL-2.0
+"""
+The reference KSD: a register of sickness-benefit cases that tells, asks, takes updates and answers look-ups.
+
+    Ksd          the part, put together
+    MIGRATIONS   its tables; the rooms `lanes` and `ledger` have theirs
+"""
+
+from sygefravaer.ksd.system import Ksd
+from sygefravaer.ksd.tables import MIGRATIONS
+
+__all__ = ["MIGRATIONS", "Ksd"]

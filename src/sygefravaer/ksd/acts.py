@@ -1,0 +1,334 @@
+# SPDX-License-Identifier: MPL-2.0
+"""
+What can be asked of KSD at its control door: the acts every part has, what there is to see, and how it behaves.
+
+Every act takes and gives a JSON object. Fields spelled with a capital letter are those of `Sygefravaerssag`, as on the
+wire; the others are ours. Days are `YYYY-MM-DD`, Danish. A municipality is its CVR number. The acts on cases stand in
+`case_acts`; `Acts.table` has all of them by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from functools import partial
+from importlib.metadata import version
+from typing import Final
+from uuid import UUID
+
+from sygefravaer.clock import Clock, MovableClock
+from sygefravaer.contract.values import Cpr
+from sygefravaer.errors import ActRefused, Conflict, Refused, SchemaValidationFailed
+from sygefravaer.ksd.case_acts import CaseActs, no_case
+from sygefravaer.ksd.chaos import Chaos
+from sygefravaer.ksd.fields import Fields, Json
+from sygefravaer.ksd.lifecycle import State
+from sygefravaer.ksd.opening import Seeding
+from sygefravaer.ksd.overview import Overview
+from sygefravaer.ksd.policy import Policies
+from sygefravaer.lanes import Lanes, Pump
+from sygefravaer.store import Store
+
+LIMIT: Final = 100
+MOST: Final = 10_000
+LATEST: Final = 3600  # seconds an answer can be held back
+
+Act = Callable[[Json], Awaitable[Json]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Acts:
+    """The acts of one KSD."""
+
+    name: str
+    store: Store
+    clock: Clock
+    lanes: Lanes
+    pump: Pump
+    overview: Overview
+    policies: Policies
+    chaos: Chaos
+    seeding: Seeding
+    on_cases: CaseActs
+
+    @property
+    def table(self) -> Mapping[str, Act]:
+        """Give every act by its name."""
+        acts = {
+            "health": self.health,
+            "clock": self.set_clock,
+            "due": self.due,
+            "cases": self.list_cases,
+            "case": self.show_case,
+            "messages": self.list_messages,
+            "tasks": self.list_tasks,
+            "task_done": self.task_done,
+            "lookups": self.list_lookups,
+            "create_case": self.on_cases.create_case,
+            "change_case": self.on_cases.change_case,
+            "attach_report": self.on_cases.attach_report,
+            "end_case": self.on_cases.end_case,
+            "move_case": self.on_cases.move_case,
+            "change_cpr": self.on_cases.change_cpr,
+            "reopen_case": self.on_cases.reopen_case,
+            "ask_extension": self.on_cases.ask_extension,
+            "remind": self.on_cases.remind,
+            "resend": self.on_cases.resend,
+            "replay": self.replay,
+            "policy": self.policy,
+            "chaos": self.disturb,
+            "seed": self.seed,
+        }
+        return {name: partial(_performed, act) for name, act in acts.items()}
+
+    # --- every part has these ---
+
+    async def health(self, given: Fields) -> Json:
+        """
+        Say how the part is.
+
+        | field | |
+        |---|---|
+        | (none) | gives `part`, `name`, `state`, `version`, `now`, `counters` (only growing, but `tasks`), `lanes` |
+        """
+        given.done()
+        async with self.store.read() as tx:
+            lanes = await self.lanes.counts(tx)
+        return {
+            "part": "ksd",
+            "name": self.name,
+            "state": "running",
+            "version": version("sygefravaer"),
+            "now": self.clock.now().isoformat(),
+            "counters": await self.overview.counters(),
+            "lanes": {status.value: number for status, number in lanes.items()},
+        }
+
+    async def set_clock(self, given: Fields) -> Json:
+        """
+        Tell the time, and move it forward first if asked (act `clock`).
+
+        | field | |
+        |---|---|
+        | `now` | a time with offset to move to |
+        | `advance` | seconds to move by |
+        """
+        instant, seconds = given.find("now", datetime), given.find("advance", Decimal)
+        given.done()
+        if instant is not None or seconds is not None:
+            if not isinstance(self.clock, MovableClock):
+                raise ActRefused("ClockFixed", "This part runs on the machine's clock, which nobody moves.")
+            self.clock.set(instant or self.clock.now() + timedelta(seconds=float(seconds or 0)))
+            self.pump.wake()
+        return {"now": self.clock.now().isoformat()}
+
+    async def due(self, given: Fields) -> Json:
+        """
+        Say when something next happens by itself.
+
+        | field | |
+        |---|---|
+        | (none) | gives `next` (or null), and `in_flight`: messages being sent and calls being answered |
+        """
+        given.done()
+        async with self.store.read() as tx:
+            instant, sending = await self.lanes.due(tx), await self.lanes.in_flight(tx)
+        return {
+            "next": None if instant is None else instant.isoformat(),
+            "in_flight": sending + self.chaos.answering,
+        }
+
+    # --- what there is to see ---
+
+    async def list_cases(self, given: Fields) -> Json:
+        """
+        List cases by SagsID (act `cases`).
+
+        | field | |
+        |---|---|
+        | `municipality_cvr`, `state`, `cpr` | only these |
+        | `after`, `limit` | the page after this SagsID, of so many (100) |
+        """
+        found = await self.overview.cases(
+            municipality_cvr=given.find("municipality_cvr", str),
+            state=given.choice("state", State),
+            cpr=given.find("cpr", Cpr),
+            after=given.find("after", UUID),
+            limit=given.number("limit", LIMIT, most=MOST),
+        )
+        given.done()
+        return {"cases": found}
+
+    async def show_case(self, given: Fields) -> Json:
+        """
+        Show a case with all its versions, requests, jobcentersager and updates (act `case`).
+
+        | field | |
+        |---|---|
+        | `sags_id` or `nemrefusions_id` | which |
+        | `reason` | why the personal numbers are wanted; they are masked without, and it is recorded |
+        """
+        async with self.store.read() as tx:
+            sags_id = await self.on_cases.sags_id(tx, given)
+        reason = given.find("reason", str)
+        given.done()
+        found = await self.overview.case(sags_id, reason=reason)
+        if found is None:
+            raise no_case()
+        return found
+
+    async def list_messages(self, given: Fields) -> Json:
+        """
+        List what was sent, the last first, with its answers (act `messages`).
+
+        | field | |
+        |---|---|
+        | `sags_id` | only about this case |
+        | `limit` | so many (100) |
+        """
+        sags_id, limit = given.find("sags_id", UUID), given.number("limit", LIMIT, most=MOST)
+        given.done()
+        return {"messages": await self.overview.messages(sags_id=sags_id, limit=limit)}
+
+    async def list_tasks(self, given: Fields) -> Json:
+        """
+        List what waits for a person (act `tasks`).
+
+        | field | |
+        |---|---|
+        | `sags_id` | only about this case |
+        | `closed` | true: also those that are done |
+        | `limit` | so many (100) |
+        """
+        sags_id, closed = given.find("sags_id", UUID), given.find("closed", bool) or False
+        limit = given.number("limit", LIMIT, most=MOST)
+        given.done()
+        return {"tasks": await self.overview.tasks(sags_id=sags_id, closed=closed, limit=limit)}
+
+    async def task_done(self, given: Fields) -> Json:
+        """
+        Close a task.
+
+        | field | |
+        |---|---|
+        | `task_id` | which |
+        """
+        task_id = given.take("task_id", int)
+        given.done()
+        statement = "UPDATE task SET closed_at = %(now)s WHERE task_id = %(task_id)s AND closed_at IS NULL"
+        async with self.store.tx() as tx:
+            if not await tx.run(statement, task_id=task_id, now=self.clock.now()):
+                raise ActRefused("NoSuchTask", "There is no such task that is open.")
+        return {"task_id": task_id}
+
+    async def list_lookups(self, given: Fields) -> Json:
+        """
+        List who looked up whom, the last first, with the true outcome (act `lookups`).
+
+        | field | |
+        |---|---|
+        | `cpr` | only about this citizen's number |
+        | `limit` | so many (100) |
+        """
+        cpr, limit = given.find("cpr", Cpr), given.number("limit", LIMIT, most=MOST)
+        given.done()
+        return {"lookups": await self.overview.lookups(cpr=cpr, limit=limit)}
+
+    # --- how it behaves ---
+
+    async def policy(self, given: Fields) -> Json:
+        """
+        Tell how KSD behaves, and change what is given; kept over a restart.
+
+        | field | |
+        |---|---|
+        | `follow_on` | true: a jobcentre that does not know a case is told it as new at once |
+        | `repeats` | seconds after which a message the gateway has under way is asked for again; the last is kept to |
+        | `substitutes` | CVR numbers of the municipalities whose substitute numbers KSD takes |
+        """
+        changed = {
+            "follow_on": given.find("follow_on", bool),
+            "repeats": given.list("repeats", int),
+            "substitutes": given.list("substitutes", str),
+        }
+        given.done()
+        policy = await self.policies.change({name: value for name, value in changed.items() if value is not None})
+        return policy.as_json()
+
+    async def disturb(self, given: Fields) -> Json:
+        """
+        Make KSD a faulty receiver (act `chaos`); what is not given stays, and all is told.
+
+        | field | |
+        |---|---|
+        | `answer_late` | seconds that every answer is held back; 0 ends it |
+        | `close_after_apply` | so many calls are carried out and cut off instead of answered |
+        | `refuse_connections` | true: every call is cut off before anything is done |
+        | `swapped_code` | two codes that change places in answers; an empty list ends it |
+        """
+        late, refuse = given.find("answer_late", Decimal), given.find("refuse_connections", bool)
+        self.chaos.close_after_apply = given.number("close_after_apply", self.chaos.close_after_apply, most=MOST)
+        codes = given.list("swapped_code", str)
+        given.done()
+        if late is not None:
+            self.chaos.answer_late = float(max(Decimal(0), min(late, Decimal(LATEST))))
+        if refuse is not None:
+            self.chaos.refuse_connections = refuse
+        if codes is not None:
+            if len(codes) not in (0, 2):
+                raise ActRefused("FieldWrong", "swapped_code: a list of two codes, or of none, was wanted.")
+            self.chaos.swapped_code = (codes[0], codes[1]) if codes else None
+        return {
+            "answer_late": self.chaos.answer_late,
+            "close_after_apply": self.chaos.close_after_apply,
+            "refuse_connections": self.chaos.refuse_connections,
+            "swapped_code": list(self.chaos.swapped_code or ()),
+        }
+
+    async def replay(self, given: Fields) -> Json:
+        """
+        Let messages go again that nobody answered for five days and that stop their lane. Gives `replayed`.
+
+        | field | |
+        |---|---|
+        | (none) | |
+        """
+        given.done()
+        async with self.store.tx() as tx:
+            parked = await self.lanes.parked(tx)
+            for message in parked:
+                await self.lanes.replay(tx, message.message_id, now=self.clock.now())
+        self.pump.wake()
+        return {"replayed": [str(message.besked_id) for message in parked]}
+
+    async def seed(self, given: Fields) -> Json:
+        """
+        Open cases that are not there yet; the same list again changes nothing. Gives `opened` and `known`.
+
+        | field | |
+        |---|---|
+        | `cases` | a list; each as for `create_case`, with `sags_id` and `nemrefusions_id`, and `state` |
+        | `tell` | false: no message is sent for them |
+
+        A case seeded as REVURDERING has asked for an extension, one as AFSLUTTET or ANNULLERET has been open before
+        (`on`, `cause` as for `end_case`; its SidsteFravaersdag unless given).
+        """
+        tell, wanted = given.find("tell", bool), given.objects("cases")
+        given.done()
+        opened = 0
+        for each in wanted:
+            opened += await self.seeding.seed(Fields(each), quiet=tell is False)
+        self.pump.wake()
+        return {"opened": opened, "known": len(wanted) - opened}
+
+
+async def _performed(act: Callable[[Fields], Awaitable[Json]], given: Json) -> Json:
+    """Carry out an act; what our own rooms refuse becomes the door's refusal."""
+    try:
+        return await act(Fields(given))
+    except Conflict as error:
+        raise ActRefused("Taken", "SagsID or NemrefusionsID belongs to another case.") from error
+    except (Refused, SchemaValidationFailed) as error:
+        raise ActRefused(error.code, error.text) from error

@@ -1,0 +1,343 @@
+# SPDX-License-Identifier: MPL-2.0
+"""
+What happens to a case, as values: from one picture of it to the next, and how that is told. Pure.
+
+A picture is the contract's `SygefravaerssagType`, complete in every version. A `Change` is the next picture without
+its version number, the event and the reasons that tell it to the jobcentre, and the rule that caused it. Days are
+Danish calendar days.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+from enum import StrEnum
+from typing import Final
+
+from sygefravaer.contract.codes import LISTS
+from sygefravaer.contract.messages import ForlaengelseType, SendOpdateringFravaerRequest, SygefravaerssagType
+from sygefravaer.contract.values import Cpr, municipality_by_code
+from sygefravaer.errors import Party, SygefravaerError
+from sygefravaer.ksd.lifecycle import HANDED_OVER, State, Trigger, follow, move
+
+
+class Event(StrEnum):
+    """The three events of SF2090."""
+
+    OPRETTET = "OPRETTET"
+    AENDRET = "AENDRET"
+    AFSLUTTET = "AFSLUTTET"
+
+
+class Impossible(SygefravaerError):
+    """The case cannot be changed so."""
+
+    code = "Impossible"
+    who = Party.CALLER
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Change:
+    """The next version of a case. `told_to` is the municipality (CVR) that hears of it, `None` the one that has it."""
+
+    event: Event
+    on: date
+    """HaendelsesDato: the day from which it is true; may lie in the past."""
+    reasons: tuple[str, ...]
+    picture: SygefravaerssagType
+    state: State
+    rule: str
+    told_to: str | None = None
+    moved_to: str | None = None
+    before_end: State | None = None
+    """The state to come back to when an ended case is reopened."""
+
+
+DEFAULT_REASON: Final = "BEREGNING_AENDRET"
+REASONS: Final[Mapping[str, str]] = {
+    "Sagsart": "SAGSART_SKIFT",
+    "FoersteFravaersdag": "FOERSTE_FRAVAERSDAG_RETTET",
+    "Arbejdsgiver": "ARBEJDSGIVER_RETTET",
+    "DelvisPeriode": "DELVIS_RASKMELDING",
+    "Forlaengelse": "FORLAENGELSE_BEVILGET",
+    "RevurderingsDato": "REVURDERINGSDATO_AENDRET",
+    "Visitationskategori": "VISITATION_MODTAGET",
+    "ForventetRaskmeldingsdato": "VISITATION_MODTAGET",
+    "TilknyttetNemrefusionsID": "NEMREFUSION_TILKNYTTET",
+}
+"""The Aendringsaarsag that tells a change of a field; DEFAULT_REASON for others, as an AENDRET needs one."""
+
+KEPT: Final = frozenset(
+    {
+        *("SagsID", "SagsVersion", "NemrefusionsID", "CprNummer", "TidligereCprNummer", "Kommunekode"),
+        *("SagsTilstand", "AfslutningsDato", "Afslutningsaarsag", "SenestAendret", "StartSagsart"),
+    },
+)
+"""Fields that only a change of their own kind may set."""
+
+MATERIAL: Final = ("FoersteFravaersdag", "Arbejdsgiver", "CprNummer")
+"""Fields whose change makes an assessment on an older version worthless (F307)."""
+
+_ADMINISTRATIVE: Final = ("SagsVersion", "SagsTilstand", "SenestAendret")
+
+STAYS: Final = frozenset({"FLYTNING", "SAGSARTSKIFT", "ANNULLERET"})
+"""Overgang/Type that a jobcentre can name and that KSD does not end a case by: a person looks at it."""
+
+
+def opened(picture: SygefravaerssagType, state: State = State.ANMELDT) -> tuple[Change, ...]:
+    """Open a case; one whose report already has a last day is ended in the same run, as a recovery."""
+    if LISTS["sagsarter"].get(picture.Sagsart).extra["aabnerSag"] != "ja":
+        raise Impossible("Its Sagsart never opens a case.")
+    first = Change(
+        event=Event.OPRETTET,
+        on=picture.FoersteFravaersdag,
+        reasons=(),
+        picture=replace(picture, SagsTilstand=state.value, StartSagsart=picture.StartSagsart or picture.Sagsart),
+        state=state,
+        rule="s. 40: reported",
+    )
+    if picture.SidsteFravaersdag is None:
+        return (first,)
+    return first, ended(first.picture, state, on=picture.SidsteFravaersdag, cause="RASKMELDT")
+
+
+def changed(
+    picture: SygefravaerssagType,
+    state: State,
+    fields: Mapping[str, object],
+    *,
+    on: date,
+    reasons: Iterable[str] = (),
+    trigger: Trigger | None = None,
+) -> Change:
+    """Change fields of a case that is open; a trigger may move it as well. Raises Impossible or IllegalMove."""
+    if KEPT & fields.keys():
+        raise Impossible(f"{', '.join(sorted(KEPT & fields.keys()))} cannot be set as a field; there is an act for it.")
+    following = replace(picture, **fields)  # type: ignore[arg-type]  # the names and types were read by `pictures`
+    state = _moved(state, following, fields) if trigger is None else move(state, trigger)
+    given = tuple(reasons) or _reasons(fields, trigger)
+    return Change(
+        event=Event.AENDRET,
+        on=on,
+        reasons=given,
+        picture=replace(following, SagsTilstand=state.value),
+        state=state,
+        rule=_rule(given),
+    )
+
+
+def ended(
+    picture: SygefravaerssagType,
+    state: State,
+    *,
+    on: date,
+    cause: str,
+    last_day: date | None = None,
+    rule: str = "",
+) -> Change:
+    """End a case on a day for a cause of `afslutningsaarsager`; a recovery also says the last day of absence."""
+    if cause == "FLYTNING":
+        raise Impossible("A move does not end a case; there is an act for it.")
+    if on < picture.FoersteFravaersdag:
+        raise Impossible("It would end before its first day of absence.")
+    state_after = move(state, Trigger.ANNUL if cause == "ANNULLERET" else Trigger.END)
+    last = last_day or (on if cause == "RASKMELDT" else picture.SidsteFravaersdag)
+    return Change(
+        event=Event.AFSLUTTET,
+        on=on,
+        reasons=(),
+        picture=replace(
+            picture,
+            SidsteFravaersdag=last,
+            AfslutningsDato=on,
+            Afslutningsaarsag=cause,
+            SagsTilstand=state_after.value,
+        ),
+        state=state_after,
+        rule=rule or f"ended: {cause}",
+        before_end=state,
+    )
+
+
+def reopened(picture: SygefravaerssagType, state: State, before_end: State | None, *, on: date) -> Change:
+    """Take up an ended case again in the state it had; extensions stand, the end is taken back."""
+    target = move(state, Trigger.REOPEN, to=before_end or State.LOEBENDE)
+    return Change(
+        event=Event.AENDRET,
+        on=on,
+        reasons=("GENOPTAGET",),
+        picture=replace(
+            picture,
+            SidsteFravaersdag=None,
+            AfslutningsDato=None,
+            Afslutningsaarsag=None,
+            SagsTilstand=target.value,
+        ),
+        state=target,
+        rule="reopened",
+    )
+
+
+def moved(picture: SygefravaerssagType, state: State, *, left: str, code: str, on: date) -> tuple[Change, Change]:
+    """
+    Move a case: the municipality `left` (CVR) is told the end, the one with this code that it goes on.
+
+    The old one pays to the end of the moving week (KOMBIT's answers on the KSD requirements), so the end is that
+    Sunday. Raises Impossible for an ended case, or when nothing would move.
+    """
+    municipality = municipality_by_code(code)
+    if municipality is None or municipality.cvr.text == left:
+        raise Impossible("A move needs another municipality than the one that has the case.")
+    if state in (State.AFSLUTTET, State.ANNULLERET):
+        raise Impossible("The case has ended; it does not move any more.")
+    sunday = end_of_week(on)
+    there = replace(picture, Kommunekode=code)
+    return (
+        Change(
+            event=Event.AFSLUTTET,
+            on=sunday,
+            reasons=("KOMMUNE_SKIFT",),
+            picture=replace(there, SagsTilstand=HANDED_OVER, AfslutningsDato=sunday, Afslutningsaarsag="FLYTNING"),
+            state=state,
+            rule="moved: end of the moving week",
+            told_to=left,
+            moved_to=municipality.cvr.text,
+        ),
+        Change(
+            event=Event.OPRETTET,
+            on=sunday + timedelta(days=1),
+            reasons=("KOMMUNE_SKIFT",),
+            picture=replace(there, SagsTilstand=state.value),
+            state=state,
+            rule="moved: goes on in the state it had",
+            told_to=municipality.cvr.text,
+        ),
+    )
+
+
+def renumbered(picture: SygefravaerssagType, state: State, *, current: Cpr, former: Iterable[Cpr], on: date) -> Change:
+    """Give the citizen's number of today, with all the former ones."""
+    return Change(
+        event=Event.AENDRET,
+        on=on,
+        reasons=("CPR_SKIFT",),
+        picture=replace(picture, CprNummer=current, TidligereCprNummer=tuple(former)),
+        state=state,
+        rule="CPR: number changed",
+    )
+
+
+def extended(picture: SygefravaerssagType, state: State, extension: ForlaengelseType) -> Change:
+    """Grant an extension; only a case that is being reassessed becomes FORLAENGET by it."""
+    after = follow(state, Trigger.GRANT)
+    return Change(
+        event=Event.AENDRET,
+        on=extension.FraDato,
+        reasons=("FORLAENGELSE_BEVILGET",),
+        picture=replace(picture, Forlaengelse=(*picture.Forlaengelse, extension), SagsTilstand=after.value),
+        state=after,
+        rule=LISTS["forlaengelseskoder"].get(extension.Forlaengelseskode).extra["paragraf"],
+    )
+
+
+def asked(picture: SygefravaerssagType, state: State, *, on: date) -> Change | None:
+    """Begin a reassessment; `None` when the case is in one. It is told by the request, not by an event."""
+    if state is State.REVURDERING:
+        return None
+    after = move(state, Trigger.ASK)
+    return Change(
+        event=Event.AENDRET,
+        on=on,
+        reasons=(),
+        picture=replace(picture, SagsTilstand=after.value),
+        state=after,
+        rule="s. 24(1): reassessment begins",
+    )
+
+
+def updated(picture: SygefravaerssagType, state: State, update: SendOpdateringFravaerRequest) -> Change | None:
+    """
+    Say what a jobcentre's update (SF2095) does to the case; `None` when it is only kept.
+
+    An ended case changes no more. Visitation, expected and partial recovery are new versions; recovery and a transfer
+    end the case; follow-up, standby and the jobcentre's own closing are facts beside it; missing cooperation is for
+    KSD to decide (s. 21). Blocks that are missing are the contract's G001 and never come here.
+    """
+    if state in (State.AFSLUTTET, State.ANNULLERET):
+        return None
+    fields = _reported(picture, update)
+    change = changed(picture, state, fields, on=update.GyldigFra) if fields else None
+    end = _end(update)
+    if end is None:
+        return change
+    day, cause = end
+    base, reasons = (change.picture, change.reasons) if change is not None else (picture, ())
+    closing = ended(
+        base,
+        change.state if change is not None else state,
+        on=day,
+        cause=cause,
+        rule=f"SF2095: {'s. 7' if cause == 'RASKMELDT' else 'transfer'}",
+    )
+    return replace(closing, reasons=reasons)
+
+
+def material(before: SygefravaerssagType, after: SygefravaerssagType) -> bool:
+    """Say whether first day of absence, employer or CPR differ."""
+    return any(getattr(before, name) != getattr(after, name) for name in MATERIAL)
+
+
+def relevant(before: SygefravaerssagType, after: SygefravaerssagType) -> bool:
+    """Say whether anything differs that an assessment could rest on."""
+    return replace(before, **{name: getattr(after, name) for name in _ADMINISTRATIVE}) != after
+
+
+def end_of_week(day: date) -> date:
+    """Give the Sunday of the day's week."""
+    return day + timedelta(days=6 - day.weekday())
+
+
+def _reported(picture: SygefravaerssagType, update: SendOpdateringFravaerRequest) -> dict[str, object]:
+    fields: dict[str, object] = {}
+    if update.Visitationskategori is not None:
+        fields["Visitationskategori"] = update.Visitationskategori
+    if update.ForventetRaskmeldingsdato is not None:
+        fields["ForventetRaskmeldingsdato"] = update.ForventetRaskmeldingsdato
+    if update.DelvisPeriode:
+        kept = tuple(period for period in picture.DelvisPeriode if period not in update.DelvisPeriode)
+        fields["DelvisPeriode"] = (*kept, *update.DelvisPeriode)
+    return fields
+
+
+def _end(update: SendOpdateringFravaerRequest) -> tuple[date, str] | None:
+    if update.Raskmelding is not None:
+        return update.Raskmelding.SidsteFravaersdag, "RASKMELDT"
+    if update.Overgang is not None and update.Overgang.Type not in STAYS:
+        return update.Overgang.Dato, update.Overgang.Type
+    return None
+
+
+def _moved(state: State, picture: SygefravaerssagType, fields: Mapping[str, object]) -> State:
+    if fields.get("OplysningsskemaModtaget") is not None:
+        state = follow(state, Trigger.FORM)
+    if picture.Visitationskategori is not None:
+        state = follow(state, Trigger.CATEGORY)
+    if fields.get("DelvisPeriode"):
+        state = follow(state, Trigger.PART_TIME)
+    return state
+
+
+def _reasons(fields: Mapping[str, object], trigger: Trigger | None) -> tuple[str, ...]:
+    found = {REASONS.get(name, DEFAULT_REASON): None for name in fields}
+    if trigger is Trigger.STOP:
+        found["STANDSET_P21"] = None
+    if trigger is Trigger.RESUME:
+        found["GENOPTAGET"] = None
+    if not found:
+        raise Impossible("Nothing would change; fields, or a trigger that stops or resumes payment, were wanted.")
+    return tuple(found)
+
+
+def _rule(reasons: tuple[str, ...]) -> str:
+    return f"changed: {', '.join(reasons)}"

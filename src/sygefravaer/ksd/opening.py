@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: MPL-2.0
+"""
+How a case begins: its first picture from what is given, and cases that a sandbox starts with.
+
+Codes that are not given follow from the Sagsart: an employee's ordinary case is 11.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from typing import Final
+from uuid import UUID, uuid4
+
+from sygefravaer.clock import Clock
+from sygefravaer.contract.codes import LISTS
+from sygefravaer.contract.messages import SygefravaerssagType
+from sygefravaer.contract.values import MUNICIPALITIES, Cpr
+from sygefravaer.errors import ActRefused
+from sygefravaer.ksd import changes
+from sygefravaer.ksd.cases import Cases, Cause
+from sygefravaer.ksd.casework import Casework, Question
+from sygefravaer.ksd.fields import Fields
+from sygefravaer.ksd.lifecycle import State
+from sygefravaer.ksd.rules import danish_date
+from sygefravaer.store import Store
+
+SAGSART: Final = "11"
+EMPLOYEE: Final = "LOENMODTAGER"
+_CAUSES: Final = {State.AFSLUTTET: "RASKMELDT", State.ANNULLERET: "ANNULLERET"}
+
+
+def first_picture(given: Fields, sags_id: UUID, *, now: datetime) -> tuple[SygefravaerssagType, str]:
+    """Make the first picture of a case from an act's fields, and say whose case it is (CVR)."""
+    cpr, cvr = given.take("cpr", Cpr).check(), given.take("municipality_cvr", str)
+    nemrefusions_id = given.find("nemrefusions_id", UUID) or uuid4()
+    fields = given.picture()
+    municipality = MUNICIPALITIES.get(cvr)
+    if municipality is None:
+        raise ActRefused("FieldWrong", "municipality_cvr: one of the 98 municipalities was wanted.")
+    if fields.get("FoersteFravaersdag") is None:
+        raise ActRefused("FieldMissing", "FoersteFravaersdag is missing.")
+    told = (changes.KEPT - {"StartSagsart"}) & fields.keys()
+    if told:
+        raise ActRefused("FieldWrong", f"{', '.join(sorted(told))}: not a field to open a case with.")
+    group = LISTS["sagsarter"].get(fields.setdefault("Sagsart", SAGSART)).extra["gruppe"]
+    fields.setdefault("Beskaeftigelsesstatus", group if group in LISTS["beskaeftigelsesstatusser"] else EMPLOYEE)
+    fields.setdefault("Fravaerstype", "FULDT")
+    fields.setdefault("AnmeldelsesDato", danish_date(now))
+    picture = SygefravaerssagType(
+        **fields,
+        SagsID=sags_id,
+        SagsVersion=1,
+        NemrefusionsID=nemrefusions_id,
+        CprNummer=cpr,
+        Kommunekode=municipality.kommunekode,
+        SagsTilstand=State.ANMELDT.value,
+        SenestAendret=now,
+    )
+    return picture, cvr
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seeding:
+    """Opens cases in a wanted state."""
+
+    store: Store
+    clock: Clock
+    cases: Cases
+    casework: Casework
+
+    async def seed(self, given: Fields, *, quiet: bool) -> bool:
+        """Open a case unless it is there; `quiet` sends nothing. Tell whether it was opened."""
+        state = given.choice("state", State) or State.ANMELDT
+        on, code = given.find("on", date), given.find("cause", str)
+        sags_id, now, cause = given.find("sags_id", UUID) or uuid4(), self.clock.now(), Cause(name="seed")
+        picture, cvr = first_picture(given, sags_id, now=now)
+        given.done()
+        last = picture.SidsteFravaersdag
+        async with self.store.tx() as tx:
+            if await self.cases.held(tx, sags_id) is not None:
+                return False
+            case = await self.cases.open(tx, replace(picture, SidsteFravaersdag=None), cvr, now=now)
+            begin = State.LOEBENDE if state in _CAUSES or (state is State.REVURDERING and not quiet) else state
+            case = await self.casework.tell(
+                tx, case, *changes.opened(case.picture, begin), cause=cause, now=now, quiet=quiet
+            )
+            if state in _CAUSES:
+                end = changes.ended(
+                    case.picture,
+                    case.state,
+                    on=on or last or danish_date(now),
+                    cause=code or _CAUSES[state],
+                    last_day=last,
+                )
+                await self.casework.tell(tx, case, end, cause=cause, now=now, quiet=quiet)
+            elif begin is not state:
+                await self.casework.ask(tx, case, Question(), cause=cause, now=now)
+        return True

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: MPL-2.0
+"""How KSD behaves where the contract leaves it a choice; set at the control door, kept over a restart."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any, Final
+
+from sygefravaer.errors import ActRefused
+from sygefravaer.lanes import REPEATS, Lanes
+from sygefravaer.store import Store
+
+NAME: Final = "policy"
+LONGEST_REPEAT: Final = 86_400  # seconds: a sender that asks less than daily has given up
+
+_KEEP: Final = """
+INSERT INTO setting (name, value) VALUES (%(name)s, %(value)s::jsonb)
+ON CONFLICT (name) DO UPDATE SET value = excluded.value
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """The choices: see the act `policy`."""
+
+    follow_on: bool = True
+    repeats: tuple[int, ...] = tuple(int(each.total_seconds()) for each in REPEATS)
+    substitutes: tuple[str, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """Give the policy as the door shows it and the setting keeps it."""
+        return {"follow_on": self.follow_on, "repeats": list(self.repeats), "substitutes": list(self.substitutes)}
+
+
+class Policies:
+    """The policy in force."""
+
+    def __init__(self, store: Store, lanes: Lanes, *, substitutes: Iterable[str] = ()) -> None:
+        self._store = store
+        self._lanes = lanes
+        self._policy = Policy(substitutes=tuple(substitutes))
+
+    @property
+    def current(self) -> Policy:
+        """Give the policy in force."""
+        return self._policy
+
+    def takes_substitutes(self, municipality_cvr: str) -> bool:
+        """Say whether KSD takes substitute numbers from this municipality."""
+        return municipality_cvr in self._policy.substitutes
+
+    async def load(self) -> None:
+        """Take up what was kept; what the configuration says holds until something was."""
+        async with self._store.read() as tx:
+            row = await tx.one("SELECT value FROM setting WHERE name = %(name)s", name=NAME)
+        if row is not None:
+            kept = row["value"]
+            self._use(
+                Policy(
+                    follow_on=kept["follow_on"],
+                    repeats=tuple(kept["repeats"]),
+                    substitutes=tuple(kept["substitutes"]),
+                )
+            )
+
+    async def change(self, wanted: Mapping[str, Any]) -> Policy:
+        """Change what is given, and keep it; nothing given changes nothing."""
+        policy = replace(self._policy, **wanted)
+        if not policy.repeats or not all(1 <= seconds <= LONGEST_REPEAT for seconds in policy.repeats):
+            raise ActRefused("FieldWrong", f"repeats: at least one number from 1 to {LONGEST_REPEAT} was wanted.")
+        if wanted:
+            async with self._store.tx() as tx:
+                await tx.run(_KEEP, name=NAME, value=json.dumps(policy.as_json()))
+            self._use(policy)
+        return policy
+
+    def _use(self, policy: Policy) -> None:
+        self._policy = policy
+        repeats = tuple(timedelta(seconds=each) for each in policy.repeats)
+        self._lanes.schedule = replace(self._lanes.schedule, repeats=repeats)

@@ -1,0 +1,311 @@
+# SPDX-License-Identifier: MPL-2.0
+"""
+The judgement of what jobcentres say: an answer to an event (T codes), to a request for extension (F), an update (O).
+
+Pure: facts in, a verdict out. What a code list dates is read from the list. A verdict is one refusal, or none and
+perhaps remarks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from enum import StrEnum
+from functools import cache
+from typing import Final
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+import holidays
+
+from sygefravaer.contract.codes import LISTS
+from sygefravaer.contract.messages import (
+    ForlaengelseType,
+    ForretningskvitteringType,
+    SendForretningsSvarForlaengelseRequest,
+    SendForretningsSvarRequest,
+    SendOpdateringFravaerRequest,
+    SygefravaerssagType,
+    TransportKvitteringType,
+    kvittering_advarsel,
+    kvittering_fejl,
+    kvittering_ok,
+)
+from sygefravaer.ksd.changes import material, relevant
+from sygefravaer.ksd.lifecycle import ENDED, State
+
+DENMARK: Final = ZoneInfo("Europe/Copenhagen")
+FINAL: Final = frozenset({"ACCEPTERET", "AFVIST"})
+OUTDATED: Final = "FORAELDET_VERSION"
+"""`Begrundelse` of a MODTAGET that settles an event that came after a newer one."""
+
+EMPLOYER_PERIOD: Final = timedelta(days=30)  # s. 30: calendar days from the first day of absence, not counted (s. 24)
+WEEK: Final = 7
+ANSWER_BEFORE: Final = timedelta(days=14)  # the deadline lies so long before the day payment would end
+WORKING_DAYS: Final = 5  # but leaves at least so many
+HIGHEST_WEEKS: Final = Decimal("999.9")  # what the type can hold
+BANK_DAYS: Final = ((6, 5), (12, 24), (12, 31))  # Constitution Day, Christmas Eve, New Year's Eve: no working days
+
+
+class RequestStatus(StrEnum):
+    """Where a request for extension stands."""
+
+    OPEN = "open"
+    ANSWERED = "answered"
+    """Refused by the jobcentre; KSD decides, and payment runs until it has."""
+    DECIDED = "decided"
+    WITHDRAWN = "withdrawn"
+
+
+class Withdrawal(StrEnum):
+    """Why a request was withdrawn."""
+
+    MOVED = "moved"
+    ENDED = "ended"
+    SUPERSEDED = "superseded"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Verdict:
+    """What is answered: one FejlKode that refuses, or remarks on what was taken."""
+
+    refusal: str | None = None
+    remarks: tuple[str, ...] = ()
+
+    def receipt(self) -> TransportKvitteringType:
+        """Give the verdict as the contract says it."""
+        if self.refusal is not None:
+            return kvittering_fejl(self.refusal)
+        return kvittering_advarsel(*self.remarks) if self.remarks else kvittering_ok()
+
+
+TAKEN: Final = Verdict()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Told:
+    """An event (M1) that was sent: to whom, about what, and the final answer it has."""
+
+    municipality_cvr: str
+    sags_id: UUID
+    version: int
+    final: str | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Asked:
+    """A request for extension (M3) that was sent."""
+
+    municipality_cvr: str
+    status: RequestStatus
+    withdrawal: Withdrawal | None
+    review: date
+    """RevurderingsDato: payment would end after this day."""
+    deadline: date
+    codes: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ownership:
+    """Whose case it is, seen from one municipality."""
+
+    holds: bool
+    left_on: date | None
+    """The last day it was this municipality's; `None` when it is, or never was."""
+
+
+def judge_answer(told: Told | None, answer: SendForretningsSvarRequest, *, sender_cvr: str, person: bool) -> Verdict:
+    """Judge an answer to an event; `person` says whether CPR and NemrefusionsID are those of the event's case."""
+    if told is None or told.municipality_cvr != sender_cvr:
+        return Verdict(refusal="T201")
+    if not person:
+        return Verdict(refusal="T204")
+    if (answer.SagsID, answer.SagsVersion) != (told.sags_id, told.version):
+        return Verdict(refusal="T205")
+    code = answer.Forretningskvittering.ForretningsValideringsKode
+    if told.final is not None and code in FINAL and code != told.final:
+        return Verdict(refusal="T202")
+    return TAKEN
+
+
+def settles(receipt: ForretningskvitteringType) -> bool:
+    """Say whether the answer closes the event: a final one, or MODTAGET because a newer version was there."""
+    code = receipt.ForretningsValideringsKode
+    return code in FINAL or (code == "MODTAGET" and (receipt.Begrundelse or "").strip() == OUTDATED)
+
+
+def judge_extension(
+    asked: Asked | None,
+    answer: SendForretningsSvarForlaengelseRequest,
+    *,
+    sender_cvr: str,
+    person: bool,
+    state: State,
+    picture: SygefravaerssagType,
+    assessed: SygefravaerssagType | None,
+    sent_on: date,
+) -> Verdict:
+    """
+    Judge an answer to a request for extension.
+
+    `picture` is the case as it is, `assessed` the version the jobcentre says it assessed (`None`: there is none),
+    `sent_on` the Danish day of the answer.
+    """
+    if asked is None or asked.municipality_cvr != sender_cvr:
+        return Verdict(refusal="F301")
+    refusals = (
+        _closed(asked, person=person, state=state),
+        "F307" if assessed is None or material(assessed, picture) else None,
+        _answered(asked.status),
+        _judge_period(asked, answer, picture.Forlaengelse),
+    )
+    refusal = next((code for code in refusals if code is not None), None)
+    if refusal is not None:
+        return Verdict(refusal=refusal)
+    remarks = (("F306", sent_on > asked.deadline), ("F307", assessed is not None and relevant(assessed, picture)))
+    return Verdict(remarks=tuple(code for code, true in remarks if true))
+
+
+def last_day(kode: str, granted: Iterable[ForlaengelseType], *, first: date) -> date | None:
+    """
+    Give the last day an extension by this code may have when it begins on `first`; `None` when the code has no maximum.
+
+    The maximum is cumulative per code: what was granted by it before counts. Weeks: `maksUger` of the code list.
+    """
+    weeks = LISTS["forlaengelseskoder"].get(kode).extra["maksUger"]
+    if not weeks:
+        return None
+    used = sum(
+        ((each.TilDato or first - timedelta(days=1)) - each.FraDato).days + 1
+        for each in granted
+        if each.Forlaengelseskode == kode
+    )
+    return first + timedelta(days=int(weeks) * WEEK - used - 1)
+
+
+def possible_codes(kind: str, on: date) -> tuple[str, ...]:
+    """List the codes that may answer a request of this Anmodningstype on this day; s. 29 is for the s. 25 group."""
+    pensioner = kind == "PENSIONIST_PARAGRAF25"
+    return tuple(
+        code.kode
+        for code in LISTS["forlaengelseskoder"].valid_codes(on)
+        if code.extra["kanBesvareSF2093"] == "ja" and (code.kode == "P29") is pensioner
+    )
+
+
+def answer_deadline(asked_on: date, review: date) -> date:
+    """Give the Svarfrist: 14 days before payment would end, but not before five working days after the request."""
+    return max(review - ANSWER_BEFORE, working_day(asked_on, WORKING_DAYS))
+
+
+def working_day(start: date, days: int) -> date:
+    """Give the day that lies so many Danish working days after `start`."""
+    day = start
+    while days:
+        day += timedelta(days=1)
+        if day.weekday() < 5 and day not in _days_off(day.year):  # noqa: PLR2004  Saturday
+            days -= 1
+    return day
+
+
+def weeks_used(picture: SygefravaerssagType, on: date) -> Decimal:
+    """Say how many weeks count towards the 22: what the case says, else since the employer's period ended."""
+    if picture.ForbrugteUger is not None:
+        return picture.ForbrugteUger
+    counted = max(0, (on - picture.FoersteFravaersdag - EMPLOYER_PERIOD).days)
+    return min(HIGHEST_WEEKS, round(Decimal(counted) / WEEK, 1))
+
+
+def judge_update(
+    update: SendOpdateringFravaerRequest,
+    *,
+    ownership: Ownership,
+    person: bool,
+    state: State,
+    picture: SygefravaerssagType,
+    today: date,
+    sent_on: date,
+) -> Verdict:
+    """Judge an update for a case that is or was the sender's; one that never was is O401, and no question here."""
+    left = not ownership.holds and (ownership.left_on is None or sent_on > ownership.left_on)
+    last = picture.SidsteFravaersdag or picture.AfslutningsDato
+    kategori, on = update.Visitationskategori, update.VisitationsDato
+    breaches = (
+        ("O403", not person),
+        ("O404", left),
+        ("O402", state in ENDED and last is not None and max(_effective(update)) > last),
+        ("O405", kategori is not None and on is not None and not LISTS["visitationskategorier"].valid(kategori, on)),
+        ("O406", min((*_happened(update), *_coming(update))) < picture.FoersteFravaersdag),
+        ("O407", max(_happened(update)) > today),
+    )
+    return Verdict(refusal=next((code for code, broken in breaches if broken), None))
+
+
+def danish_date(instant: datetime) -> date:
+    """Give the day it is in Denmark at this instant; a time without a zone is taken as UTC."""
+    return (instant if instant.tzinfo else instant.replace(tzinfo=UTC)).astimezone(DENMARK).date()
+
+
+def _closed(asked: Asked, *, person: bool, state: State) -> str | None:
+    if not person:
+        return "F309"
+    if asked.withdrawal is Withdrawal.MOVED:
+        return "F301"
+    return "F302" if state in ENDED else None
+
+
+def _answered(status: RequestStatus) -> str | None:
+    if status is RequestStatus.WITHDRAWN:
+        return "F301"
+    return None if status is RequestStatus.OPEN else "F308"
+
+
+def _judge_period(
+    asked: Asked, answer: SendForretningsSvarForlaengelseRequest, granted: Sequence[ForlaengelseType]
+) -> str | None:
+    kode, first, last = answer.Forlaengelseskode, answer.ForlaengelseFra, answer.ForlaengelseTil
+    if answer.Forretningskvittering.ForretningsValideringsKode != "ACCEPTERET" or kode is None or first is None:
+        return None  # no extension; one without code or first day is the contract's G001
+    if kode not in asked.codes or not LISTS["forlaengelseskoder"].valid(kode, answer.VurderingsDato):
+        return "F303"
+    if first != asked.review + timedelta(days=1) or (last is not None and last < first):
+        return "F305"
+    limit = last_day(kode, granted, first=first)
+    return "F304" if limit is not None and (last is None or last > limit) else None
+
+
+def _effective(update: SendOpdateringFravaerRequest) -> Iterator[date]:
+    yield update.GyldigFra
+    yield from (danish_date(talk.AfholdtTid) for talk in update.Opfoelgning if talk.AfholdtTid is not None)
+
+
+def _happened(update: SendOpdateringFravaerRequest) -> Iterator[date]:
+    """Days of what the update says has been: none of them may lie in the future."""
+    yield from _effective(update)
+    if update.VisitationsDato is not None:
+        yield update.VisitationsDato
+    if update.Raskmelding is not None:
+        yield update.Raskmelding.SidsteFravaersdag
+        yield update.Raskmelding.MeddeltDato
+    if update.ManglendeMedvirken is not None:
+        yield update.ManglendeMedvirken.HaendelsesDato
+        if update.ManglendeMedvirken.PartshoeringSendt is not None:
+            yield update.ManglendeMedvirken.PartshoeringSendt
+    if update.Overgang is not None:
+        yield update.Overgang.Dato
+
+
+def _coming(update: SendOpdateringFravaerRequest) -> Iterator[date]:
+    """Days that may lie ahead."""
+    yield from (danish_date(talk.PlanlagtTid) for talk in update.Opfoelgning if talk.PlanlagtTid is not None)
+    yield from (period.FraDato for period in update.DelvisPeriode)
+    if update.ForventetRaskmeldingsdato is not None:
+        yield update.ForventetRaskmeldingsdato
+
+
+@cache
+def _days_off(year: int) -> frozenset[date]:
+    public = holidays.country_holidays("DK", years=year)
+    return frozenset({*public, *(date(year, month, day) for month, day in BANK_DAYS)})
