@@ -78,7 +78,7 @@ class Sandbox:
         self._command = [sys.executable, "-m", "sygefravaer", "sandbox"]
         self._where = ["--dir", str(self.directory)]
 
-    def __enter__(self) -> Sandbox:
+    def __enter__(self):
         ports = ["--port", str(_free_port()), "--admin-port", str(_free_port())]
         subprocess.run([*self._command, "up", *self._where, *ports, "--detach", "--json"], check=True, stdout=2)
         self.summary = json.loads((self.directory / "sandbox.json").read_text("utf-8"))

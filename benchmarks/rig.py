@@ -25,15 +25,15 @@ from uuid import UUID, uuid4
 
 import aiohttp
 from lxml import etree
-from sygefravaer.endpoint import Call, Endpoint, Server, server_tls
-from sygefravaer.ledger import MIGRATIONS as LEDGER
-from sygefravaer.ledger import Ledger
 
 from sygefravaer import failpoint
 from sygefravaer.clock import SystemClock
 from sygefravaer.contract.messages import TransportKvitteringType
 from sygefravaer.contract.names import NS_FAELLES, NS_KVITTERING, NS_SOAP11, NS_SYGEFRAVAER
 from sygefravaer.contract.operations import OPERATIONS, Operation, Service
+from sygefravaer.endpoint import Call, Endpoint, Server, server_tls
+from sygefravaer.ledger import MIGRATIONS as LEDGER
+from sygefravaer.ledger import Ledger
 from sygefravaer.sandbox import seed
 from sygefravaer.sandbox.parts import GATEWAY, JOBCENTERS, KSD, Layout, toml
 from sygefravaer.store import EmbeddedServer, Store, migrate

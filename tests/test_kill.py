@@ -13,8 +13,8 @@ from collections import Counter, defaultdict
 from uuid import uuid4
 
 import pytest
-
 from benchmarks.rig import SENDS, Rig, message
+
 from sygefravaer import failpoint
 from sygefravaer.contract.operations import OPERATIONS
 
