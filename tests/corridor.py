@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
+from typing import Self
 from uuid import UUID, uuid4
 
 import aiohttp
@@ -187,7 +188,7 @@ class Corridor:
         }
         self.peers = Peers()
 
-    async def __aenter__(self) -> Corridor:
+    async def __aenter__(self) -> Self:
         for name, receiver in self.receivers.items():
             service = Service.SYGEFRAVAER if name == "ksd" else Service.SYGEFRAVAER_JC
             handlers = {one.name: receiver.handle for one in OPERATIONS.values() if one.service is service}
@@ -316,7 +317,7 @@ class Corridor:
             return [dict(row) for row in await tx.all(f"SELECT * FROM {table} WHERE {where} ORDER BY 1", **params)]
 
     async def stored(self, envelope: etree._Element) -> dict:
-        """The row of a message."""
+        """Give the row of a message."""
         (row,) = await self.rows("message", "besked_id = %(id)s", id=besked_id(envelope))
         return row
 
@@ -329,7 +330,7 @@ class Corridor:
 
 
 def another(envelope: etree._Element, **fields: object) -> etree._Element:
-    """A copy with other fields in Hoved."""
+    """Copy an envelope with other fields in Hoved."""
     copied = copy.deepcopy(envelope)
     for name, value in fields.items():
         put(next(copied.iter(f"{FAELLES}Hoved")), name, value)

@@ -43,9 +43,9 @@ LOG: Final = logging.getLogger(__name__)
 
 BODY: Final = "message.body"  # what a sealed value is, so that one cannot stand for another
 RECEIPT: Final = "message.receipt"
-LIMIT: Final = 16  # messages on their way to one receiver at a time
-CONCURRENCY: Final = 64  # lanes that the worker carries at a time; more than LIMIT, so that no receiver takes them all
-HANDFUL: Final = 8  # lanes per claim of the worker, so that a receiver is not given much more than LIMIT
+INLINE: Final = 64  # messages that callers may wait for at one receiver at a time; more are left to the worker
+CONCURRENCY: Final = 16  # lanes that the worker carries at a time; one receiver gets at most half of them
+HANDFUL: Final = 8  # lanes per claim of the worker, so that one turn does not give all to one receiver
 PATIENCE: Final = 5  # failures in a row after which a receiver rests
 REST_CEILING: Final = timedelta(seconds=60)
 _CODE: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.]{0,63}|\d{3}")
@@ -92,21 +92,27 @@ EVENT_OF: Final[Mapping[Status, audit.Event]] = {
 class Receiver:
     """How one receiving system is doing: what is on its way to it, and since how many messages it is silent."""
 
-    in_flight: int = 0
+    inline: int = 0
+    carried: int = 0
     failures: int = 0
     rests_until: datetime | None = None
+
+    def rests(self, now: datetime) -> bool:
+        """Say whether it is left alone for now."""
+        return self.rests_until is not None and now < self.rests_until
 
 
 class Receivers:
     """
     Keeps one receiver's trouble from the others.
 
-    A receiver is given at most about `limit` messages at a time. After `patience` failures in a row it rests, longer
-    each time up to a minute; then the next messages try whether it is back.
+    Callers may wait for `inline` messages at one receiver at a time, and the worker sends it `carried`, or a few more.
+    After `patience` failures in a row it rests, longer each time up to a minute; then the next ones try it again.
     """
 
-    def __init__(self, *, limit: int = LIMIT, patience: int = PATIENCE) -> None:
-        self._limit = limit
+    def __init__(self, *, inline: int = INLINE, carried: int = CONCURRENCY // 2, patience: int = PATIENCE) -> None:
+        self._inline = inline
+        self._carried = carried
         self._patience = patience
         self._known: dict[UUID, Receiver] = {}
 
@@ -114,13 +120,14 @@ class Receivers:
         """Give the receiver's state."""
         return self._known.setdefault(system_id, Receiver())
 
+    def free(self, system_id: UUID, now: datetime) -> bool:
+        """Say whether a caller may wait for this receiver now."""
+        one = self.of(system_id)
+        return one.inline < self._inline and not one.rests(now)
+
     def busy(self, now: datetime) -> list[UUID]:
-        """List the receivers that nothing may be sent to now."""
-        return [
-            system_id
-            for system_id, one in self._known.items()
-            if one.in_flight >= self._limit or (one.rests_until is not None and now < one.rests_until)
-        ]
+        """List the receivers that the worker leaves alone now."""
+        return [key for key, one in self._known.items() if one.carried >= self._carried or one.rests(now)]
 
     def rested(self, now: datetime) -> datetime | None:
         """Say when the next receiver will have rested."""
@@ -139,7 +146,7 @@ class Receivers:
 class Clients:
     """One client per receiving system and address, kept until the end; made with the callback certificate."""
 
-    def __init__(self, tls: ssl.SSLContext, *, timeout: float = 40.0, connections: int = 64) -> None:
+    def __init__(self, tls: ssl.SSLContext, *, timeout: float = 40.0, connections: int = INLINE + CONCURRENCY) -> None:
         self._tls = tls
         self._timeout = timeout
         self._connections = connections
@@ -204,10 +211,12 @@ class Delivery:
         self._environment = environment
         self._clients = clients
         self._lanes = lanes or Lanes()
-        self._receivers = receivers or Receivers()
+        self._receivers = receivers or Receivers(carried=max(1, concurrency // 2))
         self._concurrency = concurrency
         self._owner = uuid4()
-        self._carrying: set[asyncio.Task[Stored | None]] = set()
+        self._inline: set[asyncio.Task[Stored | None]] = set()
+        self._carried: set[asyncio.Task[Stored | None]] = set()
+        self._behind: set[int] = set()  # lanes in which something waits for what this process holds
         self._wake = asyncio.Event()
         self._stopping = False
 
@@ -215,8 +224,11 @@ class Delivery:
 
     async def accept(self, tx: Tx, entry: Entry, *, trail: Trail) -> Enqueued:
         """Put a message in its lane, `trail` with it, and claim a free lane unless the receiver is busy."""
-        busy = entry.recipient in self._receivers.busy(self._clock.now())
-        return await self._lanes.enqueue(tx, entry, owner=None if busy else self._owner, trail=trail)
+        free = self._receivers.free(entry.recipient, self._clock.now())
+        enqueued = await self._lanes.enqueue(tx, entry, owner=self._owner if free else None, trail=trail)
+        if enqueued.claim is None:
+            self._behind.add(enqueued.message.lane_id)
+        return enqueued
 
     async def find(self, tx: Tx, sender: UUID, besked_id: UUID) -> Stored | None:
         """Give the message that was accepted under this key."""
@@ -237,7 +249,17 @@ class Delivery:
 
         The budget, or a caller who goes away, ends the waiting and not the attempt.
         """
-        task = self._start(claim, way)
+        receiver = self._receivers.of(claim.messages[0].recipient)
+        receiver.inline += 1
+        task = asyncio.create_task(self._carry(claim, way))
+        self._inline.add(task)
+
+        def over(task: asyncio.Task[Stored | None]) -> None:
+            receiver.inline -= 1
+            self._inline.discard(task)
+            self._over(task, claim)
+
+        task.add_done_callback(over)
         await asyncio.wait((task,), timeout=budget)
         carried = task.result() if task.done() and task.exception() is None else None
         return carried or claim.messages[0]
@@ -262,21 +284,32 @@ class Delivery:
 
     # --- carrying: the same for a caller who waits and for the worker ---
 
-    def _start(self, claim: Claim, way: Route | None = None) -> asyncio.Task[Stored | None]:
+    def _start(self, claim: Claim) -> None:
         receiver = self._receivers.of(claim.messages[0].recipient)
-        receiver.in_flight += 1
-        task = asyncio.create_task(self._carry(claim, way))
-        self._carrying.add(task)
+        receiver.carried += 1
+        task = asyncio.create_task(self._carry(claim, None))
+        self._carried.add(task)
 
         def over(task: asyncio.Task[Stored | None]) -> None:
-            receiver.in_flight -= 1
-            self._carrying.discard(task)
+            receiver.carried -= 1
+            self._carried.discard(task)
+            self._over(task, claim)
             self._wake.set()
-            if not task.cancelled() and (error := task.exception()) is not None:
-                LOG.error("delivery.failed", exc_info=error, extra={"lane": claim.lane_id})
 
         task.add_done_callback(over)
-        return task
+
+    def _over(self, task: asyncio.Task[Stored | None], claim: Claim) -> None:
+        """Wake the worker when what has ended leaves something to do."""
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is not None:  # its lease ends it, and the message goes again
+            LOG.error("delivery.failed", exc_info=error, extra={"lane": claim.lane_id})
+            return
+        ended = task.result()
+        if claim.lane_id in self._behind or (ended is not None and ended.status is Status.QUEUED):
+            self._behind.discard(claim.lane_id)
+            self._wake.set()
 
     async def _carry(self, claim: Claim, way: Route | None) -> Stored | None:
         """Send the messages of a claim in order and settle each; give the last as it stands, if it is still ours."""
@@ -426,16 +459,17 @@ class Delivery:
         """Take nothing new, finish what is being sent within `patience` seconds, hand back the rest."""
         self._stopping = True
         self._wake.set()
-        if self._carrying:
-            await asyncio.wait(set(self._carrying), timeout=patience)
-        for task in set(self._carrying):
+        under_way = self._inline | self._carried
+        if under_way:
+            await asyncio.wait(under_way, timeout=patience)
+        for task in under_way:
             task.cancel()
-        await asyncio.gather(*self._carrying, return_exceptions=True)
+        await asyncio.gather(*under_way, return_exceptions=True)
 
     async def _turn(self) -> tuple[bool, datetime | None]:
         """Claim and start what is due; say whether there was any, and when the next is."""
         now = self._clock.now()
-        free = min(self._concurrency - len(self._carrying), HANDFUL)
+        free = min(self._concurrency - len(self._carried), HANDFUL)
         if free <= 0:
             return False, None
         avoid = self._receivers.busy(now)
@@ -444,6 +478,8 @@ class Delivery:
             due = None if claims else await self._lanes.due(tx)
         for claim in claims:
             self._start(claim)
+        if not self._inline:
+            self._behind.clear()
         if due is not None and due <= now:  # for a receiver that is busy: its end wakes us, or its rest is over
             due = self._receivers.rested(now)
         return bool(claims), due
