@@ -877,7 +877,7 @@ async def test_a_big_message_is_read_beside_the_loop(clock: MovableClock) -> Non
 
 
 async def test_a_callback_is_taken_at_any_path(clock: MovableClock) -> None:
-    """A receiver of SygefravaerJC answers wherever it is mounted, and describes the callback contract there."""
+    """A receiver answers wherever it is mounted, unless it was given a path; it describes the callback contract there."""
     app = receiver(take, clock, Service.SYGEFRAVAER_JC)
     for path in ("/", "/any/where", PATHS["SygefravaerJC"]):
         assert (await asked(app, EVENT, 'SOAPAction: ""', path=path)).status == 200

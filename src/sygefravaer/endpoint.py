@@ -199,7 +199,8 @@ class HttpDoor:
 
     `documents` serves `GET ?wsdl`, `?xsd=` and the package: `True` at the platform's own paths, or a mapping from path
     to the contract's service name. While `window` is set (an instant: when it ends) every call is 503. A client that
-    goes away before its body is whole reaches no handler. `fallback` answers paths that nobody else does.
+    goes away before its body is whole reaches no handler. With `any_path` the one
+    handler answers at every path.
     """
 
     def __init__(
@@ -463,8 +464,8 @@ class Endpoint:
 
     A handler gives a reply, or the bytes of a response element. `Refused` becomes the receipt FEJL of a send (on a
     look-up a fault); what cannot be read is a Client fault without detail; anything else that is raised is
-    `InternalError`, and the sender tries again. `pinned` are the only callers let in, by their `serial_key`.
-    With `environment` the contract's rules beyond the schema are judged too.
+    `InternalError`, and the sender tries again. Without `path` any path is taken. `pinned` are the only callers let
+    in, by their `serial_key`. With `environment` the contract's rules beyond the schema are judged too.
     """
 
     def __init__(
@@ -495,7 +496,7 @@ class Endpoint:
             peers=peers,
             documents={at: described},
             contact=contact,
-            any_path=path is None and service is Service.SYGEFRAVAER_JC,
+            any_path=path is None,
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
