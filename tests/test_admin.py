@@ -22,7 +22,15 @@ from sygefravaer.endpoint import Server
 
 
 async def well(_fields: dict[str, Any]) -> dict[str, Any]:
-    return {"part": "ksd", "version": "9.9", "now": "2026-03-02T09:00:00+00:00", "queued": 3, "busy": True}
+    return {
+        "part": "ksd",
+        "version": "9.9",
+        "now": "2026-03-02T09:00:00+00:00",
+        "queued": 3,
+        "busy": True,
+        "pid": 7,
+        "lanes": {"parked": 1},
+    }
 
 
 @pytest.fixture
@@ -58,7 +66,7 @@ async def test_the_page_says_who_answers_in_danish(page: str) -> None:
     assert document.get("lang") == "da"
     rows = [[cell.text_content().strip() for cell in row] for row in document.xpath("//tbody/tr")]
     assert rows == [
-        ["ksd", "Svarer", "9.9", "2026-03-02T09:00:00+00:00", "queued: 3"],
+        ["ksd", "Svarer", "9.9", "2026-03-02T09:00:00+00:00", "queued: 3, parked: 1"],
         ["<b>gone</b>", "Svarer ikke", "–", "–", "–"],
     ]
 
@@ -83,7 +91,7 @@ async def test_json_beside_it(page: str) -> None:
     told = json.loads(text)
 
     assert [(part["part"], part["health"], part["counts"]) for part in told["parts"]] == [
-        ("ksd", "ok", {"queued": "3"}),
+        ("ksd", "ok", {"queued": "3", "parked": "1"}),
         ("<b>gone</b>", "silent", None),
     ]
 

@@ -25,6 +25,7 @@ from sygefravaer.control import knock
 from sygefravaer.errors import SygefravaerError
 
 KNOCK_SECONDS: Final = 2.0
+NO_COUNTS: Final = frozenset({"pid", "port"})
 HEADERS: Final[Mapping[str, str]] = {
     "Content-Security-Policy": (
         "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none';"
@@ -80,6 +81,11 @@ def application(parts: Mapping[str, Path], *, clock: Clock) -> FastAPI:
     return app
 
 
+def _nested(told: Mapping[str, object], key: str) -> Mapping[str, object]:
+    value = told.get(key)
+    return value if isinstance(value, dict) else {}
+
+
 async def _states(parts: Mapping[str, Path]) -> list[PartState]:
     return list(await asyncio.gather(*(_state(name, path) for name, path in parts.items())))
 
@@ -89,7 +95,11 @@ async def _state(name: str, path: Path) -> PartState:
         told = await knock(path, "health", timeout=KNOCK_SECONDS)
     except SygefravaerError:
         return PartState(part=name, health="silent")
-    counts = {key: str(value) for key, value in told.items() if isinstance(value, int) and not isinstance(value, bool)}
+    counts = {
+        key: str(value)
+        for key, value in {**told, **_nested(told, "counters"), **_nested(told, "lanes")}.items()
+        if isinstance(value, int) and not isinstance(value, bool) and key not in NO_COUNTS
+    }
     return PartState(
         part=name,
         health="ok",

@@ -11,7 +11,10 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
+import os
 import shlex
+import shutil
+import sys
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -278,8 +281,9 @@ def _show_ready(ready: Any, layout: Any, *, as_json: bool, detached: bool) -> No
         told = {"seconds": round(ready.seconds, 2), "pid": ready.pid, "dir": str(layout.directory), "curl": ready.curl}
         click.echo(json.dumps(told | {"sandbox": summary}, ensure_ascii=False))
         return
+    program = "sygefravaer" if shutil.which("sygefravaer") else os.path.relpath(sys.argv[0])
     where = "" if layout.directory == DEFAULT_DIR.absolute() else f" --dir {shlex.quote(str(layout.directory))}"
-    end = f"sygefravaer sandbox down{where}" if detached else "Ctrl-C"
+    end = f"{program} sandbox down{where}" if detached else "Ctrl-C"
     click.echo(
         f"""
 The sandbox is ready ({ready.seconds:.1f} s).
@@ -293,7 +297,7 @@ Try it:
 
   {ready.curl}
 
-  sygefravaer call HentSagsListe{where}
+  {program} call HentSagsListe{where}
 
 End it: {end}"""
     )

@@ -188,19 +188,21 @@ def _rows(layout: Layout) -> list[dict[str, Any]]:
     return rows
 
 
-async def open_cases(layout: Layout) -> None:
+async def open_cases(layout: Layout) -> bool:
     """
-    Let KSD open its register with the cases; those it has already stay as they are.
+    Let KSD open its register with the cases, unless it has some already; say whether it had none.
 
     Each is told to its jobcentre. The jobcentres answer requests for extension by hand meanwhile, so that the cases
     that are REVURDERING stay so: somebody should find something to do.
     """
+    known = await knock(layout.socket(KSD.name), "cases", {"limit": CASES})
+    if len(known["cases"]) >= CASES:
+        return False
+    for spec in JOBCENTERS:
+        await knock(layout.socket(spec.name), "policy", {"extensions": "manual"})
     told = {"cases": [{key: value for key, value in row.items() if key != "name"} for row in _rows(layout)]}
-    known = await knock(layout.socket(KSD.name), "cases", {"limit": 1})
-    if not known["cases"]:
-        for spec in JOBCENTERS:
-            await knock(layout.socket(spec.name), "policy", {"extensions": "manual"})
     await knock(layout.socket(KSD.name), "seed", told, timeout=SEED_SECONDS)
+    return True
 
 
 def summary(layout: Layout, ports: Mapping[str, int], pki: Pki, made: Certificates) -> dict[str, Any]:

@@ -21,10 +21,10 @@ import os
 import secrets
 import shutil
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any, Final
 
 from sygefravaer import __version__
 from sygefravaer.config import Kind
@@ -68,10 +68,12 @@ class Sandbox:
         """Everything up inside, everything down after; gives what `sandbox.json` holds."""
         layout = self._layout
         _look(layout)
+        if runs(layout):
+            raise _taken(layout)
+        self._recall()
+        self._choose_ports()
         layout.make()
-        with _held(layout.lock):
-            self._recall()
-            self._choose_ports()
+        with _held(layout):
             try:
                 summary = await self._up_unless_ended()
                 door = Door(self._acts(), layout.socket("supervisor"))
@@ -133,7 +135,8 @@ class Sandbox:
             for task in (registering, *ready):
                 task.cancel()
         self._say("Opening the cases")
-        await seed.open_cases(layout)
+        if await seed.open_cases(layout):
+            self._conversed = False
         summary = seed.summary(layout, self._ports, pki, certificates)
         layout.summary.write_text(json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
         seed.write_requests(layout, summary)
@@ -141,8 +144,11 @@ class Sandbox:
 
     def _prepare(self) -> None:
         for spec in PARTS:
-            if spec.schema is not None and not self._layout.vault(spec.schema).exists():
-                Vault.create_file(self._layout.vault(spec.schema))
+            if spec.schema is None or self._layout.vault(spec.schema).exists():
+                continue
+            if self._layout.state.exists():  # new keys would open nothing of what lies in the database
+                raise _broken(self._layout, f"{self._layout.vault(spec.schema)} is missing.")
+            Vault.create_file(self._layout.vault(spec.schema))
         seed.write_cases(self._layout)
 
     def _configure(self, spec: Spec, pki: Pki) -> None:
@@ -283,7 +289,18 @@ class Sandbox:
 
     async def _status(self, _fields: dict[str, Any]) -> dict[str, Any]:
         parts = await asyncio.gather(*(self._part(process) for process in self._processes.values()))
-        return {"dir": str(self._layout.directory), "pid": os.getpid(), "parts": list(parts)}
+        number = self._server.pid()
+        database = {
+            "name": "database",
+            "kind": "postgresql",
+            "title": "PostgreSQL",
+            "pid": number,
+            "port": None,
+            "state": "ended" if number is None else "running",
+            "health": "down" if number is None else "ok",
+            "log": str(self._layout.database / "server" / "log"),
+        }
+        return {"dir": str(self._layout.directory), "pid": os.getpid(), "parts": [*parts, database]}
 
     async def _part(self, process: Process) -> dict[str, Any]:
         state = process.state
@@ -414,33 +431,33 @@ def _state(layout: Layout) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        raise UsageError(
-            "DirectoryBroken",
-            f"{layout.state} cannot be read.",
-            try_this=f"Remove {layout.directory} and start again.",
-        ) from error
+        raise _broken(layout, f"{layout.state} cannot be read.") from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
-        raise UsageError(
-            "DirectoryBroken",
-            f"{layout.state} was written by another version.",
-            try_this=f"Remove {layout.directory} and start again.",
-        )
+        raise _broken(layout, f"{layout.state} was written by another version.")
     return state
 
 
+def _broken(layout: Layout, what: str) -> UsageError:
+    remove = f"Remove it with `sygefravaer sandbox down --remove --dir {layout.directory}`, and start again."
+    return UsageError("DirectoryBroken", what, try_this=remove)
+
+
 @contextlib.contextmanager
-def _held(path: Path) -> Any:
-    lock: IO[bytes]
-    with path.open("ab") as lock:
+def _held(layout: Layout) -> Iterator[None]:
+    with layout.lock.open("ab") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise UsageError(
-                "SandboxRuns",
-                f"A sandbox already runs in {path.parent}.",
-                try_this="Use it (`sygefravaer sandbox status`), take it down (`sandbox down`), or choose --dir.",
-            ) from error
+            raise _taken(layout) from error
         yield
+
+
+def _taken(layout: Layout) -> UsageError:
+    return UsageError(
+        "SandboxRuns",
+        f"A sandbox already runs in {layout.directory}.",
+        try_this="Use it (`sygefravaer sandbox status`), take it down (`sandbox down`), or choose --dir.",
+    )
 
 
 def _free_port(held: contextlib.ExitStack, wish: int | None) -> int:
