@@ -601,14 +601,40 @@ async def test_an_idle_connection_is_closed(seen: Seen, clock: MovableClock) -> 
         assert await wire.closed()
 
 
-async def test_garbage_on_the_line(seen: Seen, clock: MovableClock) -> None:
-    """What is not HTTP is 400 and closed; the next is served."""
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"\x16\x03\x01\x00\xff",
+        b"POST \xff\xfe HTTP/1.1\r\nHost: x",
+        b"CONNECT host:443 HTTP/1.1\r\nHost: x",
+        b"POST http://[::/x HTTP/1.1\r\nHost: x",
+        b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nContent-Length: 5",
+        b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: -4",
+        b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nTransfer-Encoding: chunked",
+        b"PRI * HTTP/2.0\r\n\r\nSM",
+    ],
+)
+async def test_garbage_on_the_line(seen: Seen, clock: MovableClock, line: bytes) -> None:
+    """What is not HTTP, or could be read in two ways, is 400 and closed; the next is served."""
     async with running(door(seen, clock)) as server:
         async with connected(server) as wire:
-            await wire.send(b"\x16\x03\x01\x00\xff\r\n\r\n")
+            await wire.send(line + b"\r\n\r\n")
             assert (await wire.answer()).status == 400
+            assert await wire.closed()
         async with connected(server) as wire:
             assert (await wire.post(b"<a/>")).status == 200
+    assert len(seen.inbound) == 1
+
+
+async def test_another_protocol_is_not_begun(seen: Seen, clock: MovableClock) -> None:
+    """After an Upgrade nothing more is read: what follows could be taken for a request that nobody sent."""
+    async with running(door(seen, clock)) as server, connected(server) as wire:
+        upgrade = ["Upgrade: websocket", "Connection: Upgrade"]
+        smuggled = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n".encode()
+        got = await wire.post(smuggled, PATH, *upgrade)
+        assert got.headers["connection"] == "close"
+        assert await wire.closed()
+    assert len(seen.inbound) == 1
 
 
 async def test_a_client_that_goes_away_reaches_no_handler(seen: Seen, clock: MovableClock) -> None:
