@@ -245,7 +245,7 @@ async def scene(*, make_store, vault, clock, pki, **options):
             )
         )
 
-        def build() -> Jobcenter:
+        def build(**other) -> Jobcenter:
             values = {
                 "store": store,
                 "vault": vault,
@@ -255,7 +255,8 @@ async def scene(*, make_store, vault, clock, pki, **options):
                 "municipalities": (VIBORG,),
                 "environment": Environment.TEST,
                 "pinned": frozenset({hub.serial_key}),
-            } | options
+            }
+            values |= options | other
             return Jobcenter(**values)
 
         jobcenter = build()

@@ -42,8 +42,8 @@ from sygefravaer.jobcenter.policy import (
     danish_date,
     settled_extension,
 )
-from sygefravaer.jobcenter.sending import Outbox
-from sygefravaer.lanes import Lanes, Pump
+from sygefravaer.jobcenter.sending import Outbox, OutboxPump
+from sygefravaer.lanes import Lanes
 from sygefravaer.store import Store, Tx
 
 Act = Callable[[Json], Awaitable[Json]]
@@ -68,7 +68,7 @@ class Rooms:
     outbox: Outbox
     answering: Answering
     agenda: Agenda
-    pump: Pump
+    pump: OutboxPump
     chaos: Chaos
 
 
@@ -132,7 +132,7 @@ class Acts:
         known = [instant for instant in instants if instant is not None]
         return {
             "next": plain(min(known)) if known else None,
-            "in_flight": in_flight + self._rooms.agenda.busy,
+            "in_flight": max(in_flight, self._rooms.pump.busy) + self._rooms.agenda.busy,
         }
 
     # --- what came, and answers by hand ---

@@ -22,10 +22,10 @@ from sygefravaer.jobcenter.cases import Register
 from sygefravaer.jobcenter.chaos import Chaos
 from sygefravaer.jobcenter.inbox import Inbox
 from sygefravaer.jobcenter.policy import Policy
-from sygefravaer.jobcenter.sending import Outbox
+from sygefravaer.jobcenter.sending import Outbox, OutboxPump
 from sygefravaer.jobcenter.service import Reception
 from sygefravaer.jobcenter.writing import Writer
-from sygefravaer.lanes import Lanes, Pump
+from sygefravaer.lanes import Lanes
 from sygefravaer.ledger import Ledger
 from sygefravaer.store import Store
 from sygefravaer.vault import Vault
@@ -69,6 +69,7 @@ class Jobcenter:
                 try_this="Give CVR numbers of municipalities.",
             )
         self._store = store
+        self._grace = GRACE
         self._pumping: asyncio.Task[None] | None = None
         self._minding: asyncio.Task[None] | None = None
         lanes = lanes or Lanes()
@@ -92,7 +93,7 @@ class Jobcenter:
             answering=self._answering,
             sent=self._wake_pump,
         )
-        self._pump = Pump(store, lanes, outbox.deliver, clock=clock, settled=outbox.settled)
+        self._pump = OutboxPump(store, lanes, outbox.deliver, clock=clock, settled=outbox.settled)
         chaos = Chaos()
         reception = Reception(
             ledger=Ledger(store, vault, clock),
@@ -149,7 +150,7 @@ class Jobcenter:
             return
         self._minding.cancel()
         self._pump.stop()
-        _, late = await asyncio.wait({self._pumping}, timeout=GRACE)
+        _, late = await asyncio.wait({self._pumping}, timeout=self._grace)
         for task in late:
             task.cancel()
         await asyncio.gather(self._pumping, self._minding, return_exceptions=True)
