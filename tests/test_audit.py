@@ -171,6 +171,20 @@ async def test_a_cut_end_and_a_rewritten_chain_are_found_by_the_anchors(store, s
     assert [(f.kind, f.seq) for f in report.findings] == [(Kind.REWRITTEN, 4)]
 
 
+async def test_rows_that_are_put_back_after_others_took_their_place_are_found(store, sealer, key):
+    """Each old row is genuine; the one that was sealed after those which stood there meanwhile shows the exchange."""
+    await write(store, 4)
+    await sealer.seal()
+    await tamper(store, "CREATE TABLE kept AS SELECT * FROM audit WHERE seq > 2")
+    await tamper(store, "DELETE FROM audit WHERE seq > 2")
+    await write(store, 3)
+    await sealer.seal()
+    await tamper(store, "DELETE FROM audit WHERE seq IN (3, 4)")
+    await tamper(store, "INSERT INTO audit OVERRIDING SYSTEM VALUE SELECT * FROM kept")
+
+    assert [f.seq for f in (await audit.verify(store, key=key)).findings] == [5]
+
+
 async def test_a_chain_longer_than_a_batch_is_sealed_and_verified(store, sealer, key, monkeypatch):
     """Batches are no seams."""
     monkeypatch.setattr(audit, "_BATCH", 3)

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sygefravaer.errors import StoreUnavailable
-from sygefravaer.lanes import GIVE_UP, OPEN, TRANSITIONS, Entry, Lanes, Pump, Schedule, Status, Verdict
+from sygefravaer.lanes import GIVE_UP, OPEN, TRANSITIONS, Entry, Lanes, Pump, Schedule, Status, Verdict, _there
 from sygefravaer.store import Trail
 
 KSD, VIBORG, AARHUS = UUID(int=1), UUID(int=2), UUID(int=3)
@@ -408,6 +408,12 @@ def test_every_status_has_its_row_in_the_table_and_open_ones_are_not_final():
     """A status that ends nothing has a way on; every way leads to a status of the table."""
     assert set(TRANSITIONS) == set(Status)
     assert all(TRANSITIONS[status] for status in OPEN)
+
+
+def test_a_message_that_vanished_is_never_taken_for_one():
+    """Nothing deletes messages; if something did, no answer is made up."""
+    with pytest.raises(LookupError):
+        _there(None)
 
 
 # --- under way: a sender's repeats ---

@@ -34,6 +34,17 @@ async def insert(tx, name, size=1):
     return await tx.run("INSERT INTO thing VALUES (%(name)s, %(size)s)", name=name, size=size)
 
 
+async def insert_in_a_block(block, *rows, tx=None, then=None, meanwhile=None):
+    async with block as opened:
+        await insert(tx or opened, rows[0])
+        if meanwhile:
+            await meanwhile
+        for row in rows[1:]:
+            await insert(tx or opened, row)
+        if then:
+            raise then
+
+
 async def names(store):
     async with store.read() as tx:
         return [row["name"] for row in await tx.all("SELECT name FROM thing ORDER BY name")]
@@ -47,9 +58,7 @@ async def test_a_block_that_ends_is_committed_and_one_that_raises_is_not(store):
     async with store.tx() as tx:
         assert await insert(tx, "kept") == 1
     with pytest.raises(ZeroDivisionError):
-        async with store.tx() as tx:
-            await insert(tx, "gone")
-            raise ZeroDivisionError
+        await insert_in_a_block(store.tx(), "gone", then=ZeroDivisionError)
 
     assert await names(store) == ["kept"]
 
@@ -89,13 +98,9 @@ async def test_a_savepoint_undoes_only_itself(store):
     async with store.tx() as tx:
         await insert(tx, "before")
         with pytest.raises(Conflict):
-            async with tx.savepoint():
-                await insert(tx, "inside")
-                await insert(tx, "before")
+            await insert_in_a_block(tx.savepoint(), "inside", "before", tx=tx)
         with pytest.raises(ZeroDivisionError):
-            async with tx.savepoint():
-                await insert(tx, "inside")
-                raise ZeroDivisionError
+            await insert_in_a_block(tx.savepoint(), "inside", tx=tx, then=ZeroDivisionError)
         async with tx.savepoint():
             await insert(tx, "after")
 
@@ -161,30 +166,26 @@ async def test_connections_that_died_while_idle_are_replaced_before_they_are_use
 
 async def test_a_connection_that_dies_in_a_transaction_is_unavailable_and_nothing_is_kept(embedded, store):
     """Before the commit, a lost connection means: nothing happened."""
+    cut = end_connections(embedded, store.schema)
     with pytest.raises(StoreUnavailable):
-        async with store.tx() as tx:
-            await insert(tx, "lost")
-            await end_connections(embedded, store.schema)
-            await insert(tx, "lost too")
+        await insert_in_a_block(store.tx(), "lost", "lost too", meanwhile=cut)
 
     assert await names(store) == []
 
 
 async def test_a_connection_that_dies_in_the_commit_is_unknown(embedded, store):
     """Whether it took effect cannot be said, and the error says that."""
+    cut = end_connections(embedded, store.schema)
     with pytest.raises(CommitUnknown):
-        async with store.tx() as tx:
-            await insert(tx, "perhaps")
-            await end_connections(embedded, store.schema)
+        await insert_in_a_block(store.tx(), "perhaps", meanwhile=cut)
 
 
 async def test_a_reader_whose_connection_dies_is_unavailable(embedded, store):
     """The dead connection goes back to the pool without a second error."""
+    cut = end_connections(embedded, store.schema)
     with pytest.raises(StoreUnavailable):
-        async with store.read() as tx:
-            await end_connections(embedded, store.schema)
-            await tx.one("SELECT 1 AS n")
-    assert await names(store) == []
+        await insert_in_a_block(store.read(), "kept at once", "lost", meanwhile=cut)
+    assert await names(store) == ["kept at once"]
 
 
 # --- parts ---
@@ -339,6 +340,26 @@ async def test_no_directory_that_was_there_before_gets_another_mode_or_owner(ser
     assert {path: (stat.S_IMODE(path.stat().st_mode), path.stat().st_uid) for path in before} == before
     if ROOT:
         assert Path(f"/proc/{server.pid()}").stat().st_uid == pwd.getpwnam("nobody").pw_uid
+
+
+@needs_root
+def test_an_ordinary_user_has_his_data_in_his_own_directory():
+    """Without root there is no other account: the server runs as who starts it, in the directory he named."""
+    with tempfile.TemporaryDirectory() as home:
+        nobody = pwd.getpwnam("nobody")
+        os.chown(home, nobody.pw_uid, nobody.pw_gid)
+        child = os.fork()
+        if child == 0:
+            os.setgroups([])
+            os.setgid(nobody.pw_gid)
+            os.setuid(nobody.pw_uid)
+            server = EmbeddedServer(Path(home) / "pg")
+            server._start()
+            right = server._answers() and (Path(home) / "pg" / "data").is_dir() and server.pid() is not None
+            server._stop()
+            server._remove()
+            os._exit(0 if right else 1)
+        assert os.waitpid(child, 0)[1] == 0
 
 
 @needs_root

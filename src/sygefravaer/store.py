@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import getpass
 import hashlib
 import os
 import pwd
@@ -545,7 +544,7 @@ class EmbeddedServer:
         account: dict[str, Any] = {}
         if self._account:
             account = {"user": self._account.pw_uid, "group": self._account.pw_gid, "extra_groups": []}
-        environment = {"PATH": os.defpath, "LC_ALL": "C", "HOME": str(self._home), "USER": _user(self._account)}
+        environment = {"PATH": os.defpath, "LC_ALL": "C", "HOME": str(self._home)}
         return subprocess.run(  # noqa: S603  programs of the wheel, arguments of ours
             command,
             cwd=self._home,
@@ -557,10 +556,6 @@ class EmbeddedServer:
             start_new_session=True,  # a Ctrl-C in the terminal is not for the server
             **account,
         )
-
-
-def _user(account: pwd.struct_passwd | None) -> str:
-    return account.pw_name if account else getpass.getuser()
 
 
 def _wheel() -> Path:
