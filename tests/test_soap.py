@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import gzip
 import re
@@ -12,6 +13,8 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from lxml import etree
 
 from sygefravaer import soap
@@ -640,3 +643,56 @@ def test_receipts_survive_the_way_through_an_envelope() -> None:
         assert answer.receipt == receipt
         _, body = soap.fault(Refused("G002"), call_uuid=CALL, received_at=datetime.now(UTC))
         assert copy.copy(soap.answer(body, SEND).receipt) == kvittering_fejl("G002")  # type: ignore[union-attr]
+
+
+# --- anything at all ---
+
+WHOLE = (SAMPLES / "SendHaendelseSygefravaerssagRequest.min.xml").read_bytes()
+PIECES = [
+    b"<",
+    b">",
+    b"&",
+    b"&#0;",
+    b"\0",
+    b"<!--",
+    b"]]>",
+    b"<!DOCTYPE",
+    b"xmlns=''",
+    b"\xff",
+    b"\xef\xbb\xbf",
+    b"",
+    b'"',
+    b"<?x?>",
+]
+TYPES = [
+    "",
+    "text/xml; charset=utf-8",
+    "text/xml; charset=utf-16",
+    "text/xml; charset=iso-8859-1",
+    "text/xml; charset",
+    "; charset=;",
+]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.integers(0, len(WHOLE)), st.integers(0, 40), st.sampled_from(PIECES), st.sampled_from(TYPES))
+def test_damaged_messages_are_read_or_refused(at: int, cut: int, piece: bytes, content_type: str) -> None:
+    """Whatever happened to the bytes on their way, the outcome has a name; what is read can be digested and forwarded."""
+    damaged = WHOLE[:at] + piece + WHOLE[at + cut :]
+    try:
+        element = soap.read(damaged, content_type=content_type).element
+    except (MalformedRequest, VersionMismatch, MustUnderstand):
+        return
+    assert soap.digest(soap.read(soap.forward(element)).element) == soap.digest(element)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary(max_size=200), st.sampled_from(TYPES))
+def test_any_bytes_are_refused(body: bytes, content_type: str) -> None:
+    """Bytes that are nothing are MalformedRequest, as a request, as gzip, and as an answer."""
+    with pytest.raises(MalformedRequest):
+        soap.read(body, content_type=content_type)
+    with contextlib.suppress(MalformedRequest, HttpRefusal):
+        soap.gunzip(b"\x1f\x8b\x08" + body, 1000)
+    with pytest.raises(NotAnEnvelope):
+        soap.answer(body, SEND, content_type=content_type)

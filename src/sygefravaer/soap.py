@@ -17,7 +17,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from email.message import Message as Header
+from functools import lru_cache
 from typing import Final, Literal, cast
 from uuid import UUID
 
@@ -89,6 +89,7 @@ _ENCODINGS: Final[Mapping[str, str]] = {
 }
 _DECLARED: Final = re.compile(rb"""\s*<\?xml[^>]*?\sencoding\s*=\s*["']([A-Za-z0-9._-]+)["']""")
 _DTD: Final = "It holds a document type declaration (DTD)."
+_PARAMETERS: Final = re.compile(r""";\s*([A-Za-z]+)\s*=\s*(?:"([^"]*)"|'?([^\s;"']*))""")
 _GZIP: Final = 31  # zlib's number for a gzip container
 
 _string: Final = etree.XPath("string()")
@@ -349,13 +350,12 @@ def _charset(content_type: str) -> str | None:
     return _parameter(content_type, "charset")
 
 
+@lru_cache(maxsize=256)
 def _parameter(content_type: str, name: str) -> str | None:
-    if name not in content_type.lower():
-        return None
-    header = Header()
-    header["content-type"] = content_type
-    value = header.get_param(name)
-    return value if isinstance(value, str) else None
+    for key, quoted, plain in _PARAMETERS.findall(content_type):
+        if key.lower() == name:
+            return str(quoted or plain)
+    return None
 
 
 def _transcoded(body: bytes, charset: str | None) -> tuple[bytes, tuple[str, ...]]:
