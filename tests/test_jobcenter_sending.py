@@ -2,6 +2,8 @@
 """How a jobcentre sends: order, repeats, refusals, what was too old, and what nobody answers."""
 
 import asyncio
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -23,6 +25,7 @@ def play(make_store, vault, clock, pki):
 
 
 M2 = "SendForretningsSvar"
+START = datetime(2026, 3, 2, 9, tzinfo=UTC)
 
 
 async def sent(it, number: int = 0):
@@ -251,7 +254,7 @@ async def test_a_database_that_fails_for_a_while(play, caplog):
         await it.tell(it.m1(sag()))
         await it.pass_time(days=2)
         await it.until(lambda: said(it.gateway.m2) == ["MODTAGET", "ACCEPTERET"])
-        assert "the database failed" in caplog.text
+        assert "the round failed" in caplog.text
 
 
 async def test_a_lane_is_the_case(play):
@@ -307,3 +310,50 @@ async def test_a_message_that_the_schema_refuses_is_never_put_in_the_outbox(play
         assert (await it.act("health"))["sent"] == 2
         await it.pass_time(days=6)
         assert it.gateway.m5 == []
+
+
+async def test_an_answer_that_cannot_be_made_holds_up_no_other(play, caplog):
+    """It is put off by an hour, an event and a request alike, and what comes behind it is said."""
+    async with play() as it:
+        await it.act("policy", events="slow", extensions="slow")
+        await it.tell(it.m1(case := sag()))
+        await it.tell(it.m3(case))
+        it.clock.advance(timedelta(minutes=1))
+        await it.tell(it.m1(other := sag(CprNummer=OTHER_CPR)))
+        await it.until(lambda: len(it.gateway.m2) == 2 and len(it.gateway.m4) == 1)
+        answering = it.jobcenter._answering
+        whole = answering.writer
+        answering.writer = replace(whole, swap={"ACCEPTERET": "NONSENSE"})
+        await it.pass_time(days=2)
+        await it.until(lambda: caplog.text.count("put off") == 2)
+        answering.writer = whole
+        assert len(it.gateway.m2) == 2
+        await it.pass_time(minutes=61)
+        await it.until(lambda: len(it.gateway.m2) == 4)
+        assert {m.SagsID for m in it.gateway.m2[2:]} == {case.SagsID, other.SagsID}
+        answering.writer = replace(whole, swap={"ACCEPTERET": "NONSENSE"})
+        await it.pass_time(days=60)
+        await it.until(lambda: caplog.text.count("put off") == 3)
+        answering.writer = whole
+        await it.pass_time(hours=1)
+        await it.until(lambda: len(it.gateway.m4) == 2)
+
+
+async def test_a_database_that_is_away_is_not_one_answers_fault(play):
+    """Nothing is put off for it: the round begins again."""
+    async with play() as it:
+        await it.act("policy", events="slow")
+        await it.tell(it.m1(sag()))
+        answering, failures = it.jobcenter._answering, []
+        say = answering.say_due
+
+        async def broken(*args, **options):
+            if not failures:
+                failures.append(1)
+                raise StoreUnavailable
+            await say(*args, **options)
+
+        answering.say_due = broken
+        await it.pass_time(days=2)
+        await it.until(lambda: said(it.gateway.m2) == ["MODTAGET", "ACCEPTERET"])
+        assert it.clock.now() == START + timedelta(days=2)

@@ -18,7 +18,7 @@ from uuid import UUID
 from sygefravaer.client import Client
 from sygefravaer.clock import Clock
 from sygefravaer.contract.messages import HentSagResponse
-from sygefravaer.errors import CallFailed, StoreError
+from sygefravaer.errors import StoreError, SygefravaerError
 from sygefravaer.jobcenter.answering import Answering, snapshot_bytes
 from sygefravaer.jobcenter.cases import Register
 from sygefravaer.jobcenter.duties import ENDED
@@ -28,13 +28,13 @@ from sygefravaer.store import Store
 
 LOG: Final = logging.getLogger(__name__)
 
-ASK_AGAIN: Final = timedelta(hours=1)
-"""When a look-up that failed is tried again; the longest step of the repeats of G006."""
+LATER: Final = timedelta(hours=1)
+"""When something that failed is tried again; the longest step of the repeats of G006."""
 UNKNOWN: Final = "H501"
 NEVER_OPENED: Final = "B104"
 
 _BATCH: Final = 50
-_PATIENCE: Final = 1.0  # seconds of machine time before a database that failed is asked again
+_PATIENCE: Final = 1.0  # seconds of machine time before a round that failed is begun again
 
 
 class Agenda:
@@ -79,41 +79,59 @@ class Agenda:
                 while await self.round():
                     self._sent()
                 due = await self.due()
-            except StoreError as error:
-                LOG.warning("the database failed", extra={"action": "agenda.failed", "code": error.code})
+            except Exception as error:
+                LOG.warning("the round failed", exc_info=error, extra={"action": "agenda.failed"})
                 await asyncio.sleep(_PATIENCE)
                 continue
             await self._clock.sleep_until(due, wake=self._wake)
 
     async def round(self) -> int:
-        """Do what is due now, some of each; gives how many things were done."""
+        """Do what is due now; gives how many things were done."""
         self.busy += 1
         try:
-            return await self._events() + await self._extensions() + await self._questions()
+            done = 0
+            while await self._event() or await self._extension():
+                done += 1
+            return done + await self._questions()
         finally:
             self.busy -= 1
 
-    async def _events(self) -> int:
+    async def _event(self) -> bool:
         now = self._clock.now()
         async with self._store.tx() as tx:
-            due = await self._inbox.due_events(tx, now, limit=_BATCH)
-            for event in due:
-                await self._answering.say_due(tx, event, now=now)
-        return len(due)
+            for event in await self._inbox.due_events(tx, now, limit=1):
+                try:
+                    async with tx.savepoint():
+                        await self._answering.say_due(tx, event, now=now)
+                except SygefravaerError as error:
+                    _put_off(error)
+                    await self._inbox.put_off(tx, event, now + LATER)
+                return True
+        return False
 
-    async def _extensions(self) -> int:
+    async def _extension(self) -> bool:
         now = self._clock.now()
         async with self._store.tx() as tx:
-            due = await self._inbox.due_extensions(tx, now, limit=_BATCH)
-            for extension in due:
-                await self._answering.say_extension_due(tx, extension, now=now)
-        return len(due)
+            for extension in await self._inbox.due_extensions(tx, now, limit=1):
+                try:
+                    async with tx.savepoint():
+                        await self._answering.say_extension_due(tx, extension, now=now)
+                except SygefravaerError as error:
+                    _put_off(error)
+                    await self._inbox.put_off_extension(tx, extension, now + LATER)
+                return True
+        return False
 
     async def _questions(self) -> int:
         async with self._store.read() as tx:
             due = await self._inbox.due_questions(tx, self._clock.now(), limit=_BATCH)
         for municipality, sags_id in due:
-            await self._ask(municipality, sags_id)
+            try:
+                await self._ask(municipality, sags_id)
+            except SygefravaerError as error:
+                _put_off(error)
+                async with self._store.tx() as tx:
+                    await self._register.ask_later(tx, municipality, sags_id, self._clock.now() + LATER)
         return len(due)
 
     async def _ask(self, municipality: str, sags_id: UUID) -> None:
@@ -133,13 +151,7 @@ class Agenda:
             nemrefusions_id=case.nemrefusions_id,
             korrelations_id=early[-1].origin.korrelations_id if early else None,
         )
-        try:
-            reply = await self._client.call(question)
-        except CallFailed as error:
-            LOG.warning("a look-up failed", extra={"action": "agenda.asked", "code": error.code})
-            async with self._store.tx() as tx:
-                await self._register.ask_later(tx, municipality, sags_id, now + ASK_AGAIN)
-            return
+        reply = await self._client.call(question)
         await self._told(municipality, sags_id, reply)
 
     async def _told(self, municipality: str, sags_id: UUID, reply: HentSagResponse) -> None:
@@ -170,3 +182,10 @@ class Agenda:
                 await self._inbox.put_off(tx, event, plan.due)
                 for answer in plan.now:
                     await self._answering.say(tx, event, answer, now=now)
+
+
+def _put_off(error: SygefravaerError) -> None:
+    """Log what failed; a database that is away is not a matter of one thing, and is raised again."""
+    if isinstance(error, StoreError):
+        raise error
+    LOG.warning("put off", exc_info=error, extra={"action": "agenda.put_off", "code": error.code})

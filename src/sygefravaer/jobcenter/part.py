@@ -15,13 +15,14 @@ from sygefravaer.contract.operations import Environment, Service
 from sygefravaer.contract.values import MUNICIPALITIES
 from sygefravaer.endpoint import Endpoint, Peers
 from sygefravaer.errors import UsageError
-from sygefravaer.jobcenter.acts import Act, Acts, Rooms
+from sygefravaer.jobcenter.acts import Act, Acts
 from sygefravaer.jobcenter.agenda import Agenda
 from sygefravaer.jobcenter.answering import Answering
 from sygefravaer.jobcenter.cases import Register
 from sygefravaer.jobcenter.chaos import Chaos
 from sygefravaer.jobcenter.inbox import Inbox
 from sygefravaer.jobcenter.policy import Policy
+from sygefravaer.jobcenter.rooms import Rooms
 from sygefravaer.jobcenter.sending import Outbox, OutboxPump
 from sygefravaer.jobcenter.service import Reception
 from sygefravaer.jobcenter.writing import Writer
