@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import io
 import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -296,10 +297,16 @@ class Corridor:
         return self.server.url + service.path
 
     async def send(
-        self, name: str, envelope: etree._Element | bytes, *, caller: str = "", headers: dict[str, str] | None = None
+        self,
+        name: str,
+        envelope: etree._Element | bytes | io.BytesIO,
+        *,
+        caller: str = "",
+        headers: dict[str, str] | None = None,
     ) -> Told:
         """Post an envelope (or any bytes) as a caller; the operation's name gives the address."""
-        body = envelope if isinstance(envelope, bytes) else etree.tostring(envelope, encoding="UTF-8")
+        raw = isinstance(envelope, bytes | io.BytesIO)
+        body = envelope if raw else etree.tostring(envelope, encoding="UTF-8")
         caller = caller or ("viborg" if OPERATIONS[name].to_ksd else "ksd")
         if caller not in self.sessions:
             connector = aiohttp.TCPConnector(ssl=self.tls(caller))
