@@ -189,7 +189,7 @@ class Acts:
             }
 
     async def messages(self, fields: Fields) -> Json:
-        """List what was `received` and what was `sent`, the newest first; `receipt` of what was sent is null till then."""
+        """List what was `received` and what was `sent`, the newest first; no `receipt` yet is null."""
         limit = fields.find("limit", int) or LIMIT
         fields.done()
         async with self._rooms.store.read() as tx:
