@@ -37,7 +37,7 @@ _CONVERSATION: Final = """
 SELECT r.korrelations_id FROM request r JOIN sag s USING (sags_id)
 WHERE s.person_id = %(person_id)s AND r.review = %(review)s AND r.status = 'open'
   AND r.municipality_cvr = %(municipality_cvr)s AND s.sags_id <> %(sags_id)s
-ORDER BY r.asked_at LIMIT 1
+ORDER BY r.number LIMIT 1
 """
 _WITHDRAW: Final = """
 UPDATE request SET status = 'withdrawn', withdrawal = %(withdrawal)s, closed_at = %(now)s

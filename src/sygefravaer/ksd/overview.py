@@ -36,15 +36,15 @@ WHERE (%(municipality_cvr)s::text IS NULL OR s.municipality_cvr = %(municipality
 ORDER BY s.sags_id LIMIT %(limit)s
 """
 _VERSIONS: Final = "SELECT * FROM sag_version WHERE sags_id = %(sags_id)s ORDER BY version"
-_REQUESTS: Final = "SELECT * FROM request WHERE sags_id = %(sags_id)s ORDER BY asked_at, anmodning_id"
+_REQUESTS: Final = "SELECT * FROM request WHERE sags_id = %(sags_id)s ORDER BY number"
 _JOBCENTERSAGER: Final = "SELECT * FROM jobcentersag WHERE sags_id = %(sags_id)s ORDER BY municipality_cvr"
-_UPDATES: Final = "SELECT * FROM applied WHERE sags_id = %(sags_id)s ORDER BY applied_at, opdatering_id"
+_UPDATES: Final = "SELECT * FROM applied WHERE sags_id = %(sags_id)s ORDER BY number"
 _MESSAGES: Final = """
 SELECT n.besked_id, n.operation, n.sags_id, n.version, n.anmodning_id, n.municipality_cvr, n.korrelations_id,
        n.sent_at, n.answer, n.final, n.settled_at, n.replaced_by, m.status, m.failures, m.repeats
 FROM sent n LEFT JOIN message m ON m.besked_id = n.besked_id AND m.sender = %(system_id)s
 WHERE (%(sags_id)s::uuid IS NULL OR n.sags_id = %(sags_id)s)
-ORDER BY n.sent_at DESC, n.version DESC, n.besked_id LIMIT %(limit)s
+ORDER BY n.number DESC LIMIT %(limit)s
 """
 _ANSWERS: Final = """
 SELECT * FROM answer WHERE reference_besked_id = ANY(%(references)s) ORDER BY answer_id

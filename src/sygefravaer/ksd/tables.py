@@ -64,6 +64,7 @@ CREATE TABLE sag_version (
 
 CREATE TABLE request (
     anmodning_id uuid PRIMARY KEY,
+    number bigint GENERATED ALWAYS AS IDENTITY,
     sags_id uuid NOT NULL REFERENCES sag,
     municipality_cvr text NOT NULL,
     korrelations_id uuid NOT NULL,
@@ -84,6 +85,7 @@ CREATE INDEX request_sag ON request (sags_id);
 
 CREATE TABLE sent (
     besked_id uuid PRIMARY KEY,
+    number bigint GENERATED ALWAYS AS IDENTITY,
     operation text NOT NULL,
     sags_id uuid NOT NULL REFERENCES sag,
     version integer NOT NULL,
@@ -127,6 +129,7 @@ CREATE TABLE jobcentersag (
 CREATE TABLE applied (
     municipality_cvr text NOT NULL,
     opdatering_id uuid NOT NULL,
+    number bigint GENERATED ALWAYS AS IDENTITY,
     digest bytea NOT NULL,
     sags_id uuid NOT NULL REFERENCES sag,
     besked_id uuid NOT NULL,
