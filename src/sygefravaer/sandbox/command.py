@@ -85,9 +85,12 @@ def detach(layout: Layout, *, port: int, admin_port: int, say: Say) -> Ready:
                 if "say" in told:
                     say(told["say"])
                 elif "ready" in told:
+                    child.returncode = 0  # it goes on by itself: nobody here waits for it any more
                     return Ready(**(told["ready"] | {"seconds": time.monotonic() - began}))
                 else:
+                    child.wait()
                     raise UsageError(**told["error"])
+            child.wait()
         except KeyboardInterrupt:
             child.terminate()
             child.wait()

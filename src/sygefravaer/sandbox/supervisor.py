@@ -428,7 +428,7 @@ def _look(layout: Layout) -> None:
 def _state(layout: Layout) -> dict[str, Any]:
     try:
         state = json.loads(layout.state.read_text())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, ValueError) as error:
         raise _broken(layout, f"{layout.state} cannot be read.") from error

@@ -1,0 +1,502 @@
+# SPDX-License-Identifier: MPL-2.0
+"""The sandbox: everything on one machine in one command, steered part by part, taken down whole."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import pytest_asyncio
+from click.testing import CliRunner, Result
+
+from sygefravaer.cli import cli
+from sygefravaer.control import knock
+from sygefravaer.errors import ActRefused, UsageError
+from sygefravaer.sandbox import command, seed, supervisor
+from sygefravaer.sandbox.parts import PARTS, Layout, toml
+from sygefravaer.sandbox.supervisor import Sandbox, runs
+from sygefravaer.store import EmbeddedServer
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+VIBORG = "29189846"
+NAMES = [spec.name for spec in PARTS]
+
+
+class Up:
+    """A sandbox that is up in this process, and what it said on the way."""
+
+    def __init__(self, layout: Layout, summary: dict[str, Any], said: list[str]) -> None:
+        self.layout = layout
+        self.summary = summary
+        self.said = said
+
+    def run(self, *arguments: str) -> Result:
+        return CliRunner().invoke(cli, [*arguments, "--dir", str(self.layout.directory)])
+
+    async def cli(self, *arguments: str) -> Result:
+        return await asyncio.to_thread(self.run, *arguments)
+
+    async def knock(self, part: str, act: str, /, **fields: Any) -> dict[str, Any]:
+        return await knock(self.layout.socket(part), act, fields)
+
+    async def status(self) -> dict[str, dict[str, Any]]:
+        return {part["name"]: part for part in (await self.knock("supervisor", "status"))["parts"]}
+
+    def tls(self, certificate: Path, key: Path) -> ssl.SSLContext:
+        context = ssl.create_default_context(cafile=self.summary["ca"])
+        context.load_cert_chain(certificate, key)
+        return context
+
+    async def post(self, name: str) -> tuple[int, str]:
+        """Post the ready request with a certificate of the sandbox's authority."""
+        context = self.tls(self.layout.pki / f"{name}.pem", self.layout.pki / f"{name}.key")
+        body = (self.layout.requests / "HentSagsListe.xml").read_bytes()
+        url = self.summary["gateway"]["sygefravaer"]
+        headers = {"Content-Type": "text/xml; charset=utf-8"}
+        async with (
+            aiohttp.ClientSession() as session,
+            session.post(url, data=body, ssl=context, headers=headers) as response,
+        ):
+            return response.status, await response.text()
+
+
+@contextlib.contextmanager
+def short_directory() -> Iterator[Path]:
+    path = Path(tempfile.mkdtemp(prefix="sf-"))
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def up() -> AsyncIterator[Up]:
+    with short_directory() as directory:
+        layout = Layout(directory / "sandbox")
+        said: list[str] = []
+        sandbox = Sandbox(layout, port=0, admin_port=0, say=said.append)
+        async with sandbox.running() as summary:
+            yield Up(layout, summary, said)
+        await EmbeddedServer(layout.database).remove()
+
+
+async def eventually(true: Any, seconds: float = 20.0) -> None:
+    end = time.monotonic() + seconds
+    while not await true():
+        assert time.monotonic() < end, "it did not happen in time"
+        await asyncio.sleep(0.05)
+
+
+def alive(pid: int) -> bool:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
+async def test_it_says_what_a_stranger_needs(up: Up) -> None:
+    """`sandbox.json` has exactly the promised shape, and every file it names is there."""
+    told = json.loads(up.layout.summary.read_text())
+
+    assert told == up.summary
+    assert set(told) == {"gateway", "admin", "ca", "systems", "cases"}
+    assert set(told["gateway"]) == {"sygefravaer", "sygefravaer_jc"}
+    assert [(system["name"], system["role"]) for system in told["systems"]] == [
+        ("viborg", "jobcenter"),
+        ("aarhus", "jobcenter"),
+        ("ksd", "ksd"),
+    ]
+    for system in told["systems"]:
+        assert set(system) == {"name", "role", "uuid", "municipalities", "cert", "key", "p12", "p12_password"}
+        assert all(Path(system[file]).is_file() for file in ("cert", "key", "p12"))
+    assert len(told["cases"]) == 50
+    assert all(
+        set(case) == {"cpr", "sags_id", "nemrefusions_id", "municipality_cvr", "state"} for case in told["cases"]
+    )
+    assert up.said[0].startswith("Starting PostgreSQL")
+
+
+async def test_every_part_says_it_is_well(up: Up) -> None:
+    """Status names process, port and health of each part, the database too."""
+    result = await up.cli("sandbox", "status", "--json")
+    parts = {part["name"]: part for part in json.loads(result.stdout)["parts"]}
+
+    assert list(parts) == [*NAMES, "database"]
+    assert {part["health"] for part in parts.values()} == {"ok"}
+    assert all(alive(part["pid"]) for part in parts.values())
+    assert len({part["port"] for part in parts.values()}) == 6
+    table = (await up.cli("sandbox", "status")).stdout.splitlines()
+    assert table[0].split() == ["PART", "STATE", "HEALTH", "PID", "PORT"]
+    assert table[1].split()[:3] == ["gateway", "running", "ok"]
+
+
+async def test_ksd_knows_the_cases_in_their_states(up: Up) -> None:
+    """Every case of `sandbox.json` is in KSD's register, in the state that it says."""
+    known = {case["sags_id"]: case["state"] for case in (await up.knock("ksd", "cases", limit=100))["cases"]}
+
+    assert known == {case["sags_id"]: case["state"] for case in up.summary["cases"]}
+
+
+async def test_a_conversation_begins_by_itself(up: Up) -> None:
+    """All four integrations happen: events answered, an extension asked and granted, an update, a look-up."""
+
+    async def all_said() -> bool:
+        sent = [row["operation"] for row in (await up.knock("aarhus", "messages", limit=1000))["sent"]]
+        looked = (await up.knock("ksd", "lookups", limit=100))["lookups"]
+        wanted = {"SendForretningsSvar", "SendForretningsSvarForlaengelse", "SendOpdateringFravaer"}
+        return wanted <= set(sent) and len(looked) > 0
+
+    await eventually(all_said, 40)
+    await eventually(lambda: quiet(up), 40)
+    sent = (await up.knock("ksd", "messages", limit=1000))["messages"]
+    assert {row["status"] for row in sent} == {"delivered"}
+    waiting = (await up.knock("viborg", "inbox"))["extensions"]
+    assert waiting, "somebody should find something to do"
+    known = {case["sags_id"]: case["state"] for case in (await up.knock("ksd", "cases", limit=100))["cases"]}
+    assert known == {case["sags_id"]: case["state"] for case in up.summary["cases"]}
+
+
+async def quiet(up: Up) -> bool:
+    told = [await up.knock(name, "due") for name in ("ksd", "viborg", "aarhus")]
+    return not any(one["in_flight"] or one["next"] for one in told)
+
+
+async def test_the_printed_line_works(up: Up) -> None:
+    """The `curl` line, typed as it is printed, gets KSD's answer."""
+    line = seed.curl(up.layout, up.summary)
+
+    done = await asyncio.to_thread(subprocess.run, ["sh", "-c", f"{line} -sS"], capture_output=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+    assert b"HentSagsListeResponse" in done.stdout
+    assert b"<s:AntalIAlt>1<" in done.stdout
+
+
+async def test_a_call_from_the_command_line(up: Up) -> None:
+    """A look-up as text masks personal numbers; as JSON or XML it gives what the wire gave."""
+    case = up.summary["cases"][0]
+
+    text = await up.cli("call", "HentSag", "--on-behalf-of", "mig")
+    as_json = await up.cli("call", "HentSag", "--json")
+    as_xml = await up.cli("call", "HentSagsListe", "--xml")
+
+    assert text.exit_code == as_json.exit_code == as_xml.exit_code == 0, text.output
+    assert f"SagsID: {case['sags_id']}" in text.stdout
+    assert case["cpr"] not in text.stdout
+    assert json.loads(as_json.stdout)["Sygefravaerssag"]["CprNummer"] == case["cpr"]
+    assert as_xml.stdout.startswith("<s:HentSagsListeResponse")
+
+
+async def test_a_send_from_the_command_line(up: Up) -> None:
+    """A positive receipt is exit code 0; a refusal in the receipt, in a reply or in a fault is 1."""
+    running = next(
+        case for case in up.summary["cases"] if case["state"] == "LOEBENDE" and case["municipality_cvr"] == VIBORG
+    )
+    fields = {
+        "SagsID": running["sags_id"],
+        "JobcentersagID": "0b1c5c9e-4f53-4a55-8a0e-3a8f0d9b7c11",
+        "JobcentersagStatus": "STANDBY",
+        "Opdateringstype": "STANDBY",
+        "GyldigFra": time.strftime("%Y-%m-%d"),
+    }
+    update = ["call", "SendOpdateringFravaer", "--cpr", running["cpr"]]
+    for name, value in fields.items():
+        update += ["--field", f"{name}={value}"]
+
+    kept = await up.cli(*update)
+    refused = await up.cli(*update, "--field", "SagsID=00000000-0000-4000-8000-000000000000")
+    unknown = await up.cli("call", "HentSag", "--field", "SagsID=00000000-0000-4000-8000-000000000000")
+    fault = await up.cli("call", "HentSagsListe", "--system", "aarhus", "--municipality", VIBORG)
+
+    assert (kept.exit_code, "TransportValideringsKode: OK" in kept.stdout) == (0, True), kept.output
+    assert (refused.exit_code, "FejlKode: O401" in refused.stdout) == (1, True), refused.output
+    assert (unknown.exit_code, "FejlKode: H501" in unknown.stdout) == (1, True), unknown.output
+    assert (fault.exit_code, "ServiceAgreementNotFound" in fault.stderr) == (1, True), fault.output
+
+
+async def test_another_endpoint_is_called_with_options(up: Up) -> None:
+    """The sandbox's gateway, called as any other."""
+    system, case = up.summary["systems"][0], up.summary["cases"][0]
+    arguments = ["--url", up.summary["gateway"]["sygefravaer"], "--ca", up.summary["ca"], "--cpr", case["cpr"]]
+    arguments += ["--cert", system["cert"], "--key", system["key"], "--system-id", system["uuid"]]
+
+    result = await up.cli("call", "HentSagsListe", *arguments, "--municipality", VIBORG)
+
+    assert result.exit_code == 0, result.output
+
+
+async def test_the_four_wrong_certificates_are_refused(up: Up) -> None:
+    """Expired, revoked and foreign do not get through the handshake; an unregistered one gets its fault."""
+    for name in ("expired", "revoked", "foreign"):
+        with pytest.raises(aiohttp.ClientError):
+            await up.post(name)
+    status, body = await up.post("unregistered")
+    assert status == 500
+    assert "UserSystemNotFound" in body
+    assert (await up.post("viborg"))[0] == 200
+
+
+async def test_a_killed_part_comes_back_at_its_address(up: Up) -> None:
+    """SIGKILL is real, nobody answers for it, and `start` brings it back at the same port with the same data."""
+    before = (await up.status())["gateway"]
+
+    killed = await up.cli("sandbox", "kill", "gateway", "--json")
+    silence = await up.cli("call", "HentSagsListe")
+    again = await up.cli("sandbox", "kill", "gateway")
+    started = await up.cli("sandbox", "start", "gateway")
+
+    assert json.loads(killed.stdout)["state"] == "ended"
+    assert not alive(before["pid"])
+    assert silence.exit_code == 3
+    assert "no connection" in silence.stderr.lower()
+    assert (again.exit_code, "PartDown" in again.stderr) == (1, True)
+    assert started.stdout == "gateway is running.\n"
+    after = (await up.status())["gateway"]
+    assert after["port"] == before["port"]
+    assert after["pid"] != before["pid"]
+    assert (await up.cli("call", "HentSagsListe")).exit_code == 0
+
+
+async def test_a_frozen_part_is_silent_until_it_goes_on(up: Up) -> None:
+    """SIGSTOP leaves the process and takes its voice; a part that runs is left alone by `start`."""
+    await up.cli("sandbox", "pause", "admin")
+    frozen = (await up.status())["admin"]
+    await up.cli("sandbox", "start", "admin")
+    thawed = (await up.status())["admin"]
+    await up.cli("sandbox", "start", "admin")
+
+    assert (frozen["state"], frozen["health"]) == ("paused", "silent")
+    assert (thawed["state"], thawed["health"], thawed["pid"]) == ("running", "ok", frozen["pid"])
+    assert (await up.status())["admin"]["pid"] == frozen["pid"]
+
+
+async def test_a_part_that_is_away_cannot_be_frozen(up: Up) -> None:
+    """There is no process to freeze, and no part of another name."""
+    await up.knock("supervisor", "kill", part="admin")
+    with pytest.raises(ActRefused) as caught:
+        await up.knock("supervisor", "pause", part="admin")
+    await up.knock("supervisor", "start", part="admin")
+    unknown = await up.cli("sandbox", "pause", "database")
+
+    assert caught.value.code == "PartDown"
+    assert unknown.exit_code == 1
+    assert "gateway, ksd, viborg, aarhus, admin" in unknown.stderr
+
+
+async def test_the_clock_moves_for_all_parts_and_stays_moved(up: Up) -> None:
+    """Every part is moved, and one that is started later begins at the moved time."""
+    before = (await up.knock("supervisor", "health"))["now"]
+    await up.knock("supervisor", "clock", advance=3600)
+    await up.knock("supervisor", "kill", part="admin")
+    await up.knock("supervisor", "start", part="admin")
+
+    told = [(await up.knock(name, "health"))["now"] for name in [*NAMES, "supervisor"]]
+
+    assert all(now[:13] > before[:13] for now in told)
+    for wrong in (-1, "soon", True):
+        with pytest.raises(ActRefused, match="not negative"):
+            await up.knock("supervisor", "clock", advance=wrong)
+
+
+async def test_a_second_start_is_refused_and_harms_nothing(up: Up) -> None:
+    """The same directory twice, or a port that is taken: an error that names what to do."""
+    again = await up.cli("sandbox", "up", "--detach", "--json")
+    port = str((await up.status())["gateway"]["port"])
+    other = up.layout.directory.parent / "other"
+    taken = await asyncio.to_thread(
+        CliRunner().invoke, cli, ["sandbox", "up", "--detach", "--dir", str(other), "--port", port]
+    )
+
+    assert (again.exit_code, json.loads(again.stdout)["error"]["code"]) == (2, "SandboxRuns")
+    assert (taken.exit_code, "--port" in taken.stderr) == (2, True)
+    assert not (other / "state.json").exists()
+    assert {part["health"] for part in (await up.status()).values()} == {"ok"}
+
+
+async def test_two_that_start_at_once_do_not_share_a_directory(up: Up) -> None:
+    """Who comes second to the lock is told so, also when both had looked."""
+    with pytest.raises(UsageError, match="already runs"), supervisor._held(up.layout):
+        pass
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(cli, arguments)
+
+
+async def test_it_outlives_the_command_and_a_killed_supervisor_takes_its_parts_along() -> None:
+    """Detached: ready when the command returns. Killed: no part is left, `down` ends the rest, `up` goes on."""
+    with short_directory() as directory:
+        place = ["--dir", str(directory / "sandbox")]
+        ports = ["--port", "0", "--admin-port", "0"]
+        first = await asyncio.to_thread(run, "sandbox", "up", "--detach", "--json", *ports, *place)
+        assert first.exit_code == 0, first.output
+        told = json.loads(first.stdout)
+        status = json.loads((await asyncio.to_thread(run, "sandbox", "status", "--json", *place)).stdout)
+        pids = [part["pid"] for part in status["parts"] if part["name"] != "database"]
+
+        os.kill(told["pid"], signal.SIGKILL)
+        await eventually(lambda: gone(pids))
+        down = await asyncio.to_thread(run, "sandbox", "down", *place)
+        second = await asyncio.to_thread(run, "sandbox", "up", "--detach", *ports, *place)
+        summary = json.loads((directory / "sandbox" / "sandbox.json").read_text())
+        removed = await asyncio.to_thread(run, "sandbox", "down", "--remove", "--json", *place)
+
+        assert down.stdout == "The sandbox is down.\n"
+        assert second.exit_code == 0, second.output
+        assert "The sandbox is ready" in second.stdout
+        assert "curl --cacert" in second.stdout
+        assert summary["cases"] == told["sandbox"]["cases"]
+        assert json.loads(removed.stdout) == {"down": True, "removed": True}
+        assert not (directory / "sandbox").exists()
+        assert (await asyncio.to_thread(run, "sandbox", "down", *place)).stdout == "No sandbox was running.\n"
+
+
+async def gone(pids: list[int]) -> bool:
+    return not any(alive(pid) for pid in pids)
+
+
+async def test_ctrl_c_takes_everything_down() -> None:
+    """In the foreground: ready on standard output, and after SIGINT exit code 0 and nothing left."""
+    with short_directory() as directory:
+        layout = Layout(directory / "sandbox")
+        child = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "sygefravaer", "sandbox", "up", "--json", "--port", "0", "--admin-port", "0"),
+            *("--dir", str(layout.directory)),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        assert child.stdout is not None
+        told = json.loads(await child.stdout.readline())
+        assert told["pid"] == child.pid
+        pids = [part["pid"] for part in (await supervisor.ask(layout, "status"))["parts"]]
+
+        child.send_signal(signal.SIGINT)
+
+        assert await child.wait() == 0
+        assert await gone(pids)
+        await command.down(layout, remove=True)
+
+
+async def test_a_start_that_fails_leaves_nothing_running() -> None:
+    """A part that cannot start is named with its log, and everything that was started is taken down."""
+    with short_directory() as directory:
+        layout = Layout(directory / "sandbox")
+        layout.make()
+        layout.vault("platform").write_text("no keys")
+        layout.vault("platform").chmod(0o600)
+
+        with pytest.raises(UsageError) as caught:
+            async with Sandbox(layout, port=0, admin_port=0, say=print).running():
+                pytest.fail("it must not get ready")
+
+        assert caught.value.code == "PartEnded"
+        assert "gateway ended while it started (exit code 2)" in caught.value.text
+        assert "logs/gateway.log" in caught.value.text
+        assert EmbeddedServer(layout.database).pid() is None
+        assert not list(layout.run.iterdir())
+        assert not runs(layout)
+        await command.down(layout, remove=True)
+
+
+async def test_a_start_can_be_given_up() -> None:
+    """Asked to end before it is ready, it takes down what there is and says so."""
+    with short_directory() as directory:
+        layout = Layout(directory / "sandbox")
+        sandbox = Sandbox(layout, port=0, admin_port=0, say=lambda _: sandbox.end())
+
+        with pytest.raises(UsageError) as caught:
+            async with sandbox.running():
+                pytest.fail("it must not get ready")
+
+        assert caught.value.code == "Interrupted"
+        assert EmbeddedServer(layout.database).pid() is None
+        await EmbeddedServer(layout.database).remove()
+
+
+async def test_directories_that_are_not_ours(tmp_path: Path) -> None:
+    """A file, somebody else's directory, one of another version, one without its keys: refused, untouched."""
+
+    async def refusal(directory: Path, **options: Any) -> str:
+        with pytest.raises(UsageError) as caught:
+            async with Sandbox(Layout(directory), **({"port": 0, "admin_port": 0, "say": print} | options)).running():
+                pytest.fail("it must not start")
+        return caught.value.code
+
+    (tmp_path / "file").write_text("x")
+    assert await refusal(tmp_path / "file") == "DirectoryUnusable"
+    assert await refusal(tmp_path / "file" / "under") == "DirectoryUnusable"
+    assert await refusal(tmp_path) == "DirectoryForeign"
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "state.json").write_text("{")
+    assert await refusal(other) == "DirectoryBroken"
+    (other / "state.json").write_text('{"format": 99}')
+    assert await refusal(other) == "DirectoryBroken"
+    assert await refusal(tmp_path / "new", port=70_000) == "PortInUse"
+    assert sorted(path.name for path in other.iterdir()) == ["state.json"]
+    (other / "state.json").write_text('{"format": 1}')
+    assert await refusal(other) == "DirectoryBroken"  # its keys are gone
+    await EmbeddedServer(other / "database").remove()
+
+
+async def test_no_port_is_free(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """When every port of the range is taken, the error says which range."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen(1)
+        port = taken.getsockname()[1]
+        monkeypatch.setattr(supervisor, "OWN_PORTS", range(port, port + 1))
+        with pytest.raises(UsageError, match=f"between {port} and {port}"):
+            async with Sandbox(Layout(tmp_path / "sandbox"), port=0, admin_port=0, say=print).running():
+                pytest.fail("it must not start")
+
+
+async def test_a_long_directory_keeps_its_sockets_elsewhere(tmp_path: Path) -> None:
+    """A socket's path has a limit that a directory may pass."""
+    layout = Layout(tmp_path / ("long" * 30))
+    layout.make()
+
+    assert layout.run.parent == Path(tempfile.gettempdir())
+    assert len(os.fsencode(layout.socket("supervisor"))) <= 100
+    assert Layout(tmp_path / ("long" * 30)).run == layout.run
+    assert Layout(tmp_path / ("long" * 31)).run != layout.run
+    layout.run.rmdir()
+
+
+async def test_settings_are_written_so_that_they_read_the_same() -> None:
+    """Quotes, backslashes and Danish letters survive."""
+    import tomllib
+
+    settings = {"a": 'x"\\æ', "n": 3, "f": 0.5, "list": ("p", "q"), "table": {"path": Path("/tmp/å")}}
+
+    read = tomllib.loads(toml(settings))
+
+    assert read == {"a": 'x"\\æ', "n": 3, "f": 0.5, "list": ["p", "q"], "table": {"path": "/tmp/å"}}
+
+
+async def test_last_words_show_no_more_than_the_event(tmp_path: Path) -> None:
+    """Of a log line only its event is repeated; a line that is not ours is cut; none is said so."""
+    layout = Layout(tmp_path)
+    layout.logs.mkdir()
+    process = supervisor.Process(PARTS[0], layout)
+
+    assert process.last_words().startswith("It wrote nothing")
+    layout.log("gateway").write_text('{"event": "part.failed", "secret": "x"}\n')
+    assert process.last_words().endswith("gateway.log: part.failed")
+    layout.log("gateway").write_text("y" * 500)
+    assert len(process.last_words()) < 300 + len(str(tmp_path))
