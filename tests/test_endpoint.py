@@ -20,6 +20,8 @@ from uuid import UUID
 
 import pytest
 import uvloop
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
 from lxml import etree
 
 from sygefravaer import soap
@@ -275,6 +277,25 @@ async def test_a_certificate_revoked_on_an_open_connection(
     assert len(seen.inbound) == 1
 
 
+async def test_a_revocation_list_that_is_out_of_date_lets_nobody_in(
+    *, pki: Pki, platform: Issued, jobcenter: Issued, seen: Seen, clock: MovableClock, tmp_path: Path
+) -> None:
+    """Without a current list nobody can be sure: the handshake fails, for everybody."""
+    now = datetime.now(UTC)
+    old = (
+        x509.CertificateRevocationListBuilder()
+        .issuer_name(x509.load_der_x509_certificate(jobcenter.der).issuer)
+        .last_update(now - timedelta(days=9))
+        .next_update(now - timedelta(days=1))
+        .sign(pki._key, hashes.SHA256())
+    )
+    (tmp_path / "old.crl").write_bytes(old.public_bytes(serialization.Encoding.PEM))
+    tls = server_tls(platform.certificate, platform.key, pki.ca, [tmp_path / "old.crl"])
+    async with running(door(seen, clock, peers=Peers()), tls=tls) as server:
+        assert await refused_at_the_handshake(server, caller(pki, jobcenter))
+    assert seen.inbound == []
+
+
 async def test_an_unreadable_revocation_list_changes_nothing(pki: Pki, tmp_path: Path) -> None:
     """A reload that fails leaves what was revoked revoked."""
     broken = tmp_path / "broken.crl"
@@ -418,6 +439,14 @@ async def test_what_client_stacks_send_is_let_in(seen: Seen, clock: MovableClock
     async with running(door(seen, clock)) as server, connected(server) as wire:
         assert (await wire.post(b"<a/>", PATH + "/", *headers)).status == 200
     assert (seen.inbound[0].path, seen.inbound[0].base_url) == (PATH, f"http://localhost{PATH}")
+
+
+async def test_an_answer_without_a_body_has_no_type(seen: Seen, clock: MovableClock) -> None:
+    """Nothing is said of what is not there."""
+    seen.answer = Answer(status=204)
+    async with running(door(seen, clock)) as server, connected(server) as wire:
+        got = await wire.post(b"<a/>")
+    assert (got.status, "content-type" in got.headers) == (204, False)
 
 
 async def test_header_that_stands_twice_is_joined(seen: Seen, clock: MovableClock) -> None:
