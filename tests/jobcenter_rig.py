@@ -139,7 +139,7 @@ class Scene:
             **values,
         )
 
-    async def until(self, true, *, seconds: float = 5.0) -> None:
+    async def until(self, true, *, seconds: float = 30.0) -> None:
         """Wait until something holds."""
         async with asyncio.timeout(seconds):
             while not (await found if asyncio.iscoroutine(found := true()) else found):
@@ -241,7 +241,7 @@ async def scene(*, make_store, vault, clock, pki, **options):
                 f"{hub_server.url.replace('127.0.0.1', 'localhost')}{Service.SYGEFRAVAER.path}",
                 service=Service.SYGEFRAVAER,
                 tls=client_tls(own.certificate, own.key, pki.ca),
-                timeout=5.0,
+                timeout=30.0,
             )
         )
 
@@ -269,7 +269,7 @@ async def scene(*, make_store, vault, clock, pki, **options):
                 f"https://localhost:{server.port}/",
                 service=Service.SYGEFRAVAER_JC,
                 tls=client_tls(hub.certificate, hub.key, pki.ca),
-                timeout=5.0,
+                timeout=30.0,
                 callback=True,
             )
         )

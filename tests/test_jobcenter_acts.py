@@ -261,7 +261,11 @@ async def test_lists_and_counters(play):
         assert len((await it.act("cases", state="AFSLUTTET"))["cases"]) == 1
         assert len((await it.act("cases", limit=1))["cases"]) == 1
         listed = await it.act("messages", limit=2)
-        assert (len(listed["received"]), len(listed["sent"])) == (2, 2)
+        assert [(row["haendelsestype"], row["answer"]) for row in listed["received"]] == [
+            ("AFSLUTTET", "ACCEPTERET"),
+            ("OPRETTET", "ACCEPTERET"),
+        ]
+        assert [row["content"] for row in listed["sent"]] == ["ACCEPTERET", "MODTAGET"]
         health = await it.act("health")
         assert (health["part"], health["state"], health["name"]) == ("jobcenter", "running", "jobcenter")
         assert (health["received"], health["sent"], health["receipts"], health["open_cases"]) == (3, 6, 6, 1)

@@ -151,9 +151,12 @@ class Inbox:
         """List what came last, the newest first, without any number."""
         return await tx.all(
             """
-            SELECT besked_id, operation, municipality_cvr, sags_id, version, haendelsestype, anmodning_id,
-                   korrelations_id, nemrefusions_id, verdict, code, answer, answer_due, received_at
-            FROM received ORDER BY received_at DESC, besked_id LIMIT %(limit)s
+            SELECT r.besked_id, r.operation, r.municipality_cvr, r.sags_id, r.version, r.haendelsestype, r.anmodning_id,
+                   r.korrelations_id, r.nemrefusions_id, r.verdict, r.code, coalesce(r.answer, e.answer) AS answer,
+                   coalesce(r.answer_due, e.answer_due) AS answer_due, r.received_at
+            FROM received r
+            LEFT JOIN extension e ON e.municipality_cvr = r.municipality_cvr AND e.anmodning_id = r.anmodning_id
+            ORDER BY r.seq DESC LIMIT %(limit)s
             """,
             limit=limit,
         )
@@ -191,7 +194,7 @@ class Inbox:
             WHERE r.haendelsestype IS NOT NULL AND r.verdict <> 'obsolete' AND r.answer_due IS NULL
               AND (r.answer IS NULL OR r.answer <> ALL(%(final)s))
               AND NOT (r.verdict = 'early' AND s.ask_at IS NOT NULL)
-            ORDER BY r.received_at, r.besked_id LIMIT %(limit)s
+            ORDER BY r.seq LIMIT %(limit)s
             """,
             final=sorted(FINAL),
             limit=limit,

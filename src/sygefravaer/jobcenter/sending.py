@@ -192,7 +192,14 @@ class Outbox:
 
     async def log(self, tx: Tx, *, limit: int) -> list[Row]:
         """List what was sent last, the newest first."""
-        return await tx.all("SELECT * FROM sent ORDER BY made_at DESC, besked_id LIMIT %(limit)s", limit=limit)
+        return await tx.all(
+            """
+            SELECT besked_id, operation, municipality_cvr, sags_id, anmodning_id, reference, content, made_at, again_of,
+                   receipt, codes
+            FROM sent ORDER BY seq DESC LIMIT %(limit)s
+            """,
+            limit=limit,
+        )
 
     async def tasks(self, tx: Tx, *, limit: int) -> list[Row]:
         """List what waits for a person because KSD or the gateway refused it, the oldest first."""

@@ -51,6 +51,7 @@ MIGRATIONS: Final = (
     CREATE INDEX sygedagpengesag_of ON sygedagpengesag (jobcentersag_id);
     CREATE INDEX sygedagpengesag_ask ON sygedagpengesag (ask_at) WHERE ask_at IS NOT NULL;
     CREATE TABLE received (
+        seq              bigint GENERATED ALWAYS AS IDENTITY,
         sender           uuid NOT NULL,
         besked_id        uuid NOT NULL,
         operation        text NOT NULL,
@@ -71,7 +72,7 @@ MIGRATIONS: Final = (
     );
     CREATE INDEX received_id ON received (besked_id);
     CREATE INDEX received_case ON received (municipality_cvr, sags_id);
-    CREATE INDEX received_order ON received (received_at);
+    CREATE INDEX received_order ON received (seq);
     CREATE INDEX received_due ON received (answer_due) WHERE answer_due IS NOT NULL;
     CREATE TABLE extension (
         municipality_cvr text NOT NULL,
@@ -103,6 +104,7 @@ MIGRATIONS: Final = (
         PRIMARY KEY (municipality_cvr, cpr_key)
     );
     CREATE TABLE sent (
+        seq              bigint GENERATED ALWAYS AS IDENTITY,
         besked_id        uuid PRIMARY KEY,
         operation        text NOT NULL,
         municipality_cvr text NOT NULL,
@@ -115,7 +117,7 @@ MIGRATIONS: Final = (
         receipt          text,
         codes            text[] NOT NULL DEFAULT '{}'
     );
-    CREATE INDEX sent_order ON sent (made_at);
+    CREATE INDEX sent_order ON sent (seq);
     CREATE TABLE task (
         task_id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
         besked_id        uuid UNIQUE NOT NULL,
