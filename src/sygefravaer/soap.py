@@ -195,8 +195,14 @@ def digest(element: etree._Element) -> bytes:
 
 
 def canonical(element: etree._Element) -> bytes:
-    """Give the exclusive C14N of an element, without comments and without what follows it."""
-    return etree.tostring(element, method="c14n", exclusive=True, with_comments=False, with_tail=False)
+    """Give the exclusive C14N of an element, without comments and without what follows it.
+
+    Raises `MalformedRequest` when it has none: a namespace name must not be a relative URI.
+    """
+    try:
+        return etree.tostring(element, method="c14n", exclusive=True, with_comments=False, with_tail=False)
+    except etree.C14NError as error:
+        raise MalformedRequest("It has no canonical form: a namespace name in it is a relative URI.") from error
 
 
 # --- out ---
