@@ -80,7 +80,9 @@ class Scene:
         fields.setdefault("RevurderingsDato", REVIEW.isoformat())
         made = await self.act("create_case", **fields)
         await self.quiet()
-        return next(each.Sygefravaerssag for each in self.gateway.m1 if str(each.Sygefravaerssag.SagsID) == made["sags_id"])
+        return next(
+            each.Sygefravaerssag for each in self.gateway.m1 if str(each.Sygefravaerssag.SagsID) == made["sags_id"]
+        )
 
     async def asked(self, **given):
         """Open a running case, ask for an extension, and give M3."""
@@ -115,7 +117,9 @@ class Scene:
     async def send(self, message):
         """Send a message as the gateway does; give (code, FejlKoder)."""
         receipt = (await self.client.call(message)).TransportKvittering
-        return receipt.TransportValideringsKode, [each.FejlKode for each in receipt.FejlListe.Fejl] if receipt.FejlListe else []
+        return receipt.TransportValideringsKode, [
+            each.FejlKode for each in receipt.FejlListe.Fejl
+        ] if receipt.FejlListe else []
 
     def head(self, operation: str, *, cvr=VIBORG, cpr=CPR, **given):
         """Write the header of one of a jobcentre's messages."""
@@ -131,7 +135,20 @@ class Scene:
             ),
         }
 
-    def m2(self, event, code="ACCEPTERET", *, reason=None, codes=(), cvr=VIBORG, cpr=CPR, reference=None, nemref=None, besked_id=None, **given):
+    def m2(
+        self,
+        event,
+        code="ACCEPTERET",
+        *,
+        reason=None,
+        codes=(),
+        cvr=VIBORG,
+        cpr=CPR,
+        reference=None,
+        nemref=None,
+        besked_id=None,
+        **given,
+    ):
         """Answer an event."""
         case = event.Sygefravaerssag
         values = {
@@ -156,9 +173,25 @@ class Scene:
             **values,
         )
 
-    def m4(self, asked, code="ACCEPTERET", *, kode="P27_1_3", til=date(2026, 10, 31), reason=None, cvr=VIBORG, cpr=CPR, now=None, **given):
+    def m4(
+        self,
+        asked,
+        code="ACCEPTERET",
+        *,
+        kode="P27_1_3",
+        til=date(2026, 10, 31),
+        reason=None,
+        cvr=VIBORG,
+        cpr=CPR,
+        now=None,
+        **given,
+    ):
         """Answer a request for extension."""
-        values = {"VurderingsDato": date(2026, 3, 2), "SagsVersion": asked.Sygefravaerssag.SagsVersion, "AnmodningID": asked.AnmodningID}
+        values = {
+            "VurderingsDato": date(2026, 3, 2),
+            "SagsVersion": asked.Sygefravaerssag.SagsVersion,
+            "AnmodningID": asked.AnmodningID,
+        }
         if code == "ACCEPTERET":
             values |= {
                 "Forlaengelseskode": kode,
@@ -192,7 +225,9 @@ class Scene:
             "GyldigFra": date(2026, 2, 27),
         } | given
         return SendOpdateringFravaerRequest(
-            **self.head("SendOpdateringFravaer", cvr=cvr, cpr=cpr, now=now, nemrefusions_id=nemref, besked_id=besked_id),
+            **self.head(
+                "SendOpdateringFravaer", cvr=cvr, cpr=cpr, now=now, nemrefusions_id=nemref, besked_id=besked_id
+            ),
             **values,
         )
 
@@ -295,6 +330,22 @@ async def scene(*, make_store, vault, clock, pki, **options):
         client = await stack.enter_async_context(
             Client(url, service=Service.SYGEFRAVAER, tls=client_tls(hub.certificate, hub.key, pki.ca), timeout=5.0)
         )
-        found = Scene(ksd=ksd, gateway=gateway, clock=clock, client=client, store=store, build=build, url=url, hub=hub, own=own, pki=pki, receiver=receiver)
-        stack.push_async_callback(lambda: found.ksd.stop())
+        found = Scene(
+            ksd=ksd,
+            gateway=gateway,
+            clock=clock,
+            client=client,
+            store=store,
+            build=build,
+            url=url,
+            hub=hub,
+            own=own,
+            pki=pki,
+            receiver=receiver,
+        )
+
+        async def stop() -> None:
+            await found.ksd.stop()  # the one that runs by then
+
+        stack.push_async_callback(stop)
         yield found

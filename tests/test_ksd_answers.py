@@ -9,8 +9,8 @@ from decimal import Decimal
 from uuid import UUID, uuid4
 
 import pytest
-from ksd_rig import AARHUS, CPR, ODENSE, OTHER_CPR, SUBSTITUTE, VIBORG, said, scene
 
+from ksd_rig import AARHUS, CPR, ODENSE, OTHER_CPR, SUBSTITUTE, VIBORG, said, scene
 from sygefravaer.contract.messages import (
     DelvisPeriodeType,
     ManglendeMedvirkenType,
@@ -559,7 +559,9 @@ async def test_nothing_personal_lies_in_the_clear(ksd):
     await ksd.look(case, user=word)
     await ksd.case(case.SagsID, reason=word)
     async with ksd.store.read() as tx:
-        tables = await tx.all("SELECT table_name AS name FROM information_schema.tables WHERE table_schema = current_schema")
+        tables = await tx.all(
+            "SELECT table_name AS name FROM information_schema.tables WHERE table_schema = current_schema"
+        )
         assert len(tables) > 10
         for table in tables:
             rows = await tx.all(f"SELECT t::text AS line FROM {table['name']} t")

@@ -5,8 +5,8 @@ from datetime import date
 from uuid import UUID, uuid4
 
 import pytest
-from ksd_rig import AARHUS, CPR, OTHER_CPR, REVIEW, THIRD_CPR, VIBORG, fejl, said, scene
 
+from ksd_rig import AARHUS, CPR, OTHER_CPR, REVIEW, THIRD_CPR, VIBORG, fejl, said, scene
 from sygefravaer.contract.messages import kvittering_advarsel, kvittering_fejl
 from sygefravaer.errors import ActRefused, Refused, SygefravaerError
 
@@ -500,3 +500,18 @@ async def test_an_unknown_case_is_said_to_be_so(ksd):
     with pytest.raises(ActRefused, match="missing"):
         await ksd.act("case")
     assert fejl(await ksd.look(SagsID=uuid4())) == ["H501"]
+
+
+async def test_changes_at_once_follow_one_another(ksd):
+    """Ten changes of one case at the same time, while it is being told: ten versions, told in their order."""
+    import asyncio
+
+    case = await ksd.opened()
+    sags_id = str(case.SagsID)
+    ksd.gateway.answers["SendHaendelseSygefravaerssag"] = [kvittering_fejl("G005")] * 5
+    await asyncio.gather(*(ksd.act("change_case", sags_id=sags_id, AkasseKode=str(number)) for number in range(10)))
+    await ksd.quiet()
+
+    assert [each.Sygefravaerssag.SagsVersion for each in ksd.gateway.m1] == list(range(1, 12))
+    assert [each.ForrigeSagsVersion for each in ksd.gateway.m1[1:]] == list(range(1, 11))
+    assert len(await ksd.tasks()) == 5

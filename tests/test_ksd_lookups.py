@@ -5,8 +5,8 @@ from datetime import date
 from uuid import UUID, uuid4
 
 import pytest
-from ksd_rig import AARHUS, CPR, ODENSE, OTHER_CPR, VIBORG, fejl, scene
 
+from ksd_rig import AARHUS, CPR, ODENSE, OTHER_CPR, VIBORG, fejl, scene
 from sygefravaer.client import Client, client_tls
 from sygefravaer.contract import codec
 from sygefravaer.contract.operations import OPERATIONS, Service

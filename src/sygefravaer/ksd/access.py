@@ -9,8 +9,9 @@ same time are written by one statement: each waits for its own commit, none for 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass, fields
 from datetime import datetime
+from operator import attrgetter
 from typing import Final
 from uuid import UUID
 
@@ -42,6 +43,7 @@ _TYPES: Final = {
     **dict.fromkeys(("on_behalf_of", "cpr_key"), "bytea"),
 }
 _NAMES: Final = tuple(field.name for field in fields(Access))
+_ROW: Final = attrgetter(*_NAMES)
 _INSERT: Final = (
     f"INSERT INTO access_log ({', '.join(_NAMES)}) SELECT * FROM unnest("
     + ", ".join(f"%({name})s::{_TYPES.get(name, 'text')}[]" for name in _NAMES)
@@ -68,7 +70,7 @@ class AccessLog:
     async def _write(self) -> None:
         while self._waiting:
             group, self._waiting = self._waiting, []
-            columns = zip(*(astuple(access) for access, _ in group), strict=True)
+            columns = zip(*(_ROW(access) for access, _ in group), strict=True)
             try:
                 async with self._store.read() as tx:  # one statement is its own transaction: one round trip
                     await tx.run(_INSERT, **{name: list(column) for name, column in zip(_NAMES, columns, strict=True)})

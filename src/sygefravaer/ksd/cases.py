@@ -2,8 +2,8 @@
 """
 The register of cases: citizens by the keyed hash of their numbers, cases, and every version a case ever had.
 
-Whoever changes a case holds its row (`FOR UPDATE`) from reading it to commit, so versions follow one another without
-a gap and no change is built on an old picture.
+Whoever changes a case holds its row from reading it to commit, so versions follow one another without a gap and no
+change is built on an old picture.
 """
 
 from __future__ import annotations
@@ -63,7 +63,9 @@ SELECT s.sags_id, s.nemrefusions_id, s.person_id, s.municipality_cvr, s.version,
 FROM sag s JOIN sag_version v ON v.sags_id = s.sags_id AND v.version = s.version
 WHERE s.sags_id = %(sags_id)s
 """
-_HELD: Final = "SELECT FROM sag WHERE sags_id = %(sags_id)s FOR UPDATE"
+# Not FOR UPDATE: whoever settles a message holds its lane and then notes a task, whose foreign key must not wait for a
+# case that waits for the lane.
+_HELD: Final = "SELECT FROM sag WHERE sags_id = %(sags_id)s FOR NO KEY UPDATE"
 _OF_REPORT: Final = "SELECT sags_id FROM report WHERE nemrefusions_id = %(nemrefusions_id)s"
 _OF_PERSON: Final = """
 SELECT s.sags_id, s.state, s.municipality_cvr = %(municipality_cvr)s AS holds
@@ -124,7 +126,7 @@ _NONE_CURRENT: Final = "UPDATE person_number SET is_current = false WHERE person
 _MERGE_NUMBERS: Final = "UPDATE person_number SET person_id = %(person_id)s WHERE person_id = ANY(%(people)s)"
 _MERGE_CASES: Final = "UPDATE sag SET person_id = %(person_id)s WHERE person_id = ANY(%(people)s)"
 _SET_CURRENT: Final = "UPDATE person_number SET is_current = true WHERE cpr_key = %(cpr_key)s"
-_CASES_OF: Final = "SELECT sags_id FROM sag WHERE person_id = %(person_id)s ORDER BY sags_id FOR UPDATE"
+_CASES_OF: Final = "SELECT sags_id FROM sag WHERE person_id = %(person_id)s ORDER BY sags_id FOR NO KEY UPDATE"
 
 
 class Cases:

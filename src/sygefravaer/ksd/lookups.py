@@ -121,6 +121,7 @@ class Lookups:
         """Answer HentSag with the case as it is or as it was in an earlier version, and its history if wanted."""
         message = cast("HentSagRequest", call.message)
         mine, number = message.Hoved.AfsenderMyndighedCVR, message.Hoved.CprNummer
+        cpr_key = self._cases.cpr_key(number)
         history: list[Row] = []
         async with self._store.read() as tx:
             row = await tx.one(
@@ -128,13 +129,13 @@ class Lookups:
                 mine=mine,
                 sags_id=message.SagsID,
                 nemrefusions_id=message.Hoved.NemrefusionsID,
-                cpr_key=self._cases.cpr_key(number),
+                cpr_key=cpr_key,
                 version=message.SagsVersion,
             )
             code, reason = self._judge(row, number, mine)
             if row is not None and code == OK and message.InkluderHistorik:
                 history = await tx.all(_HISTORY, mine=mine, sags_id=row["sags_id"])
-        await self._note(call, message, code=code, reason=reason, row=row)
+        await self._note(call, message, cpr_key, code=code, reason=reason, row=row)
         if row is None or code != OK:
             return codec.encode_reply(call.operation, HentSagResponse(FejlListe=fejlliste(code)))
         frame = codec.encode_reply(
@@ -151,7 +152,7 @@ class Lookups:
         """Answer HentSagsListe with one page of the citizen's cases, the latest absence first."""
         message = cast("HentSagsListeRequest", call.message)
         mine, number = message.Hoved.AfsenderMyndighedCVR, message.Hoved.CprNummer
-        code = self._judge_list(message)
+        code, cpr_key = self._judge_list(message), self._cases.cpr_key(number)
         size, page = message.SideStoerrelse or PAGE, message.Side or 1
         rows: list[Row] = []
         if code == OK:
@@ -159,7 +160,7 @@ class Lookups:
                 rows = await tx.all(
                     _LIST,
                     mine=mine,
-                    cpr_key=self._cases.cpr_key(number),
+                    cpr_key=cpr_key,
                     since=message.FraDato,
                     until=message.TilDato,
                     states=list(message.SagsTilstand),
@@ -168,7 +169,8 @@ class Lookups:
                 )
         total = rows[0]["total"] if rows else 0
         found = [self._cases.picture(row) for row in rows if row["picture"] is not None]
-        await self._note(call, message, code=code, reason=code if code != OK else f"{len(found)} of {total}")
+        reason = code if code != OK else f"{len(found)} of {total}"
+        await self._note(call, message, cpr_key, code=code, reason=reason)
         return HentSagsListeResponse(
             SagsListe=SagsListeType(Sag=tuple(_listed(found))),
             AntalIAlt=total,
@@ -200,7 +202,14 @@ class Lookups:
         return OK
 
     async def _note(
-        self, call: Call, message: Request[Reply], *, code: str, reason: str, row: Row | None = None
+        self,
+        call: Call,
+        message: Request[Reply],
+        cpr_key: bytes,
+        *,
+        code: str,
+        reason: str,
+        row: Row | None = None,
     ) -> None:
         user = message.CallContext.OnBehalfOfUser if message.CallContext is not None else None
         await self._log.write(
@@ -213,7 +222,7 @@ class Lookups:
                 system_id=message.Hoved.AfsenderSystemID,
                 municipality_cvr=message.Hoved.AfsenderMyndighedCVR,
                 on_behalf_of=None if user is None else self._vault.seal(user.encode(), context=USER),
-                cpr_key=self._cases.cpr_key(message.Hoved.CprNummer),
+                cpr_key=cpr_key,
                 sags_id=None if row is None else row["sags_id"],
                 code=code,
                 reason=reason,

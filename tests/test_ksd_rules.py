@@ -1,0 +1,276 @@
+# SPDX-License-Identifier: MPL-2.0
+"""KSD's rules as pure functions: the life of a case, deadlines, maximums, and the forms of a picture."""
+
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from uuid import UUID
+
+import pytest
+
+from sygefravaer.contract.codes import LISTS
+from sygefravaer.contract.messages import ArbejdsgiverType, ForlaengelseType, SygefravaerssagType
+from sygefravaer.contract.values import Cpr
+from sygefravaer.errors import ActRefused
+from sygefravaer.ksd import changes, pictures, rules
+from sygefravaer.ksd.fields import Fields
+from sygefravaer.ksd.lifecycle import ENDED, HANDED_OVER, OPEN, TRANSITIONS, IllegalMove, State, Trigger, follow, move
+
+NOW = datetime(2026, 3, 2, 9, tzinfo=UTC)
+
+
+def picture(**given) -> SygefravaerssagType:
+    values = {
+        "SagsID": UUID(int=1),
+        "SagsVersion": 3,
+        "NemrefusionsID": UUID(int=2),
+        "CprNummer": Cpr.parse("0101505006"),
+        "Kommunekode": "0791",
+        "Sagsart": "11",
+        "SagsTilstand": "LOEBENDE",
+        "Fravaerstype": "FULDT",
+        "FoersteFravaersdag": date(2026, 1, 12),
+        "AnmeldelsesDato": date(2026, 2, 14),
+        "Beskaeftigelsesstatus": "LOENMODTAGER",
+        "SenestAendret": NOW,
+    } | given
+    return SygefravaerssagType(**values)
+
+
+def granted(kode, first, last):
+    return ForlaengelseType(Forlaengelseskode=kode, FraDato=first, TilDato=last, AfgoerelsesDato=first)
+
+
+# --- the life of a case ---
+
+
+def test_the_states_are_those_of_the_contract():
+    """OVERFLYTTET is the one SagsTilstand that no case is in."""
+    assert {*State, HANDED_OVER} == {code.kode for code in LISTS["sagstilstande"]}
+
+
+def test_every_move_of_the_table_can_be_made():
+    """Where a trigger leads to one state it needs no telling; every state but ANNULLERET can be left."""
+    for state, moves in TRANSITIONS.items():
+        for trigger, targets in moves.items():
+            for target in targets:
+                assert move(state, trigger, to=target) is target
+            if len(targets) == 1:
+                assert move(state, trigger) in targets
+    assert [state for state, moves in TRANSITIONS.items() if not moves] == [State.ANNULLERET]
+    assert set(State) == OPEN | ENDED
+
+
+@pytest.mark.parametrize(
+    ("state", "trigger", "to"),
+    [
+        (State.ANMELDT, Trigger.CATEGORY, None),
+        (State.OPLYST, Trigger.ASK, None),
+        (State.LOEBENDE, Trigger.GRANT, None),
+        (State.REVURDERING, Trigger.PART_TIME, None),
+        (State.STANDSET, Trigger.STOP, None),
+        (State.AFSLUTTET, Trigger.END, None),
+        (State.AFSLUTTET, Trigger.REOPEN, None),
+        (State.AFSLUTTET, Trigger.REOPEN, State.ANNULLERET),
+        (State.ANNULLERET, Trigger.ANNUL, None),
+    ],
+)
+def test_every_other_move_is_refused_with_what_would_do(state, trigger, to):
+    """The error names the state, the trigger with its clause, and what applies instead."""
+    with pytest.raises(IllegalMove) as refusal:
+        move(state, trigger, to=to)
+    assert state in refusal.value.text
+    assert trigger.name in refusal.value.text
+
+
+def test_triggers_that_do_not_apply_change_nothing():
+    """A form makes ANMELDT OPLYST, a kategori makes that LOEBENDE; the same again nothing."""
+    assert follow(State.ANMELDT, Trigger.FORM, Trigger.CATEGORY) is State.LOEBENDE
+    assert follow(State.LOEBENDE, Trigger.FORM, Trigger.CATEGORY) is State.LOEBENDE
+
+
+def test_a_kategori_that_came_before_the_form_counts_when_the_form_comes():
+    """Visited while ANMELDT stays ANMELDT; the form then leads to LOEBENDE."""
+    visited = changes.changed(picture(), State.ANMELDT, {"Visitationskategori": "1"}, on=NOW.date())
+    assert visited.state is State.ANMELDT
+    formed = changes.changed(visited.picture, visited.state, {"OplysningsskemaModtaget": NOW.date()}, on=NOW.date())
+    assert formed.state is State.LOEBENDE
+
+
+def test_an_extension_outside_a_reassessment_leaves_the_state():
+    """A stopped case stays stopped when an extension comes."""
+    change = changes.extended(picture(), State.STANDSET, granted("P27_1_5", date(2026, 5, 1), None))
+    assert (change.state, change.picture.SagsTilstand) == (State.STANDSET, "STANDSET")
+
+
+# --- what changed ---
+
+
+def test_first_day_employer_and_number_are_material():
+    """Version, state and time of a picture are no content; everything else is relevant."""
+    case = picture()
+    same = picture(SagsVersion=9, SagsTilstand="REVURDERING", SenestAendret=NOW + timedelta(days=1))
+    assert not changes.relevant(case, same)
+    for name, value in (
+        ("FoersteFravaersdag", date(2026, 1, 1)),
+        ("Arbejdsgiver", ArbejdsgiverType(Navn="x")),
+        ("CprNummer", Cpr.parse("0201505103")),
+    ):
+        other = picture(**{name: value})
+        assert changes.material(case, other)
+        assert changes.relevant(case, other)
+    harmless = picture(Visitationskategori="2")
+    assert changes.relevant(case, harmless)
+    assert not changes.material(case, harmless)
+
+
+@pytest.mark.parametrize(
+    ("day", "sunday"), [(date(2026, 3, 2), date(2026, 3, 8)), (date(2026, 3, 8), date(2026, 3, 8))]
+)
+def test_a_week_ends_on_sunday(day, sunday):
+    """Monday's week and Sunday's own."""
+    assert changes.end_of_week(day) == sunday
+
+
+# --- maximums ---
+
+
+def test_a_maximum_counts_from_the_first_day_in_whole_weeks():
+    """134 weeks from the day after RevurderingsDato end 134 weeks after that date."""
+    review = date(2026, 4, 30)
+    assert rules.last_day("P27_1_3", (), first=review + timedelta(days=1)) == review + timedelta(weeks=134)
+
+
+def test_a_maximum_is_cumulative_per_code():
+    """What was granted by another code does not count; an open-ended extension counts to the day before."""
+    first = date(2026, 11, 1)
+    before = (granted("P27_1_2", date(2026, 5, 1), date(2026, 5, 31)), granted("P27_1_1", date(2026, 6, 1), first))
+    assert rules.last_day("P27_1_2", before, first=first) == first + timedelta(weeks=69, days=-31 - 1)
+    open_ended = (granted("P27_1_2", first - timedelta(weeks=69), None),)
+    assert rules.last_day("P27_1_2", open_ended, first=first) == first - timedelta(days=1)
+
+
+def test_some_codes_have_no_maximum():
+    """Nr. 5 has none, whatever was granted."""
+    assert rules.last_day("P27_1_5", (), first=date(2026, 5, 1)) is None
+
+
+def test_possible_codes_follow_the_kind_and_the_day():
+    """s. 27 for most, s. 29 for the s. 25 group, no rights (s. 24 a, 24 b) and nothing before July 2014."""
+    day = date(2026, 4, 30)
+    assert rules.possible_codes("FOERSTE_REVURDERING", day) == tuple(f"P27_1_{number}" for number in range(1, 8))
+    assert rules.possible_codes("PENSIONIST_PARAGRAF25", day) == ("P29",)
+    assert rules.possible_codes("FORNYET_FORLAENGELSE", date(2014, 6, 30)) == ()
+
+
+# --- days ---
+
+
+def test_working_days_leave_out_weekends_and_danish_days_off():
+    """Easter, Constitution Day, Christmas Eve and New Year's Eve are free; Prayer Day is not after 2023."""
+    assert rules.working_day(date(2026, 4, 1), 1) == date(2026, 4, 7)
+    assert rules.working_day(date(2026, 6, 4), 1) == date(2026, 6, 8)
+    assert rules.working_day(date(2026, 12, 23), 1) == date(2026, 12, 28)
+    assert rules.working_day(date(2026, 12, 30), 1) == date(2027, 1, 4)
+    assert rules.working_day(date(2026, 4, 30), 1) == date(2026, 5, 1)
+
+
+def test_a_deadline_is_two_weeks_before_or_five_working_days_after():
+    """Whichever is later, so that nobody is asked to answer yesterday."""
+    assert rules.answer_deadline(date(2026, 3, 2), date(2026, 4, 30)) == date(2026, 4, 16)
+    assert rules.answer_deadline(date(2026, 4, 27), date(2026, 4, 30)) == date(2026, 5, 4)
+
+
+def test_weeks_used_are_told_or_counted_after_the_employers_period():
+    """Thirty days do not count; not below nothing, nor above what the type can hold."""
+    assert rules.weeks_used(picture(ForbrugteUger=Decimal("17.5")), NOW.date()) == Decimal("17.5")
+    first = picture().FoersteFravaersdag
+    assert rules.weeks_used(picture(), first + timedelta(days=30 + 70)) == Decimal("10.0")
+    assert rules.weeks_used(picture(), first) == 0
+    assert rules.weeks_used(picture(FoersteFravaersdag=date(1990, 1, 1)), NOW.date()) == Decimal("999.9")
+
+
+def test_a_day_is_the_danish_one():
+    """Late in the evening of UTC it is tomorrow in Denmark; a naive time is taken as UTC."""
+    assert rules.danish_date(datetime(2026, 6, 30, 22, 30, tzinfo=UTC)) == date(2026, 7, 1)
+    assert rules.danish_date(datetime(2026, 1, 31, 22, 30)) == date(2026, 1, 31)  # noqa: DTZ001
+
+
+# --- pictures ---
+
+
+def test_a_picture_comes_back_as_it_was():
+    """Stored and read, and through JSON with its number revealed."""
+    case = picture(
+        Arbejdsgiver=ArbejdsgiverType(CVRNummer="29189846", Navn="A & B"),
+        ForbrugteUger=Decimal("17.5"),
+        LivstruendeSygdom=True,
+        Forlaengelse=(granted("P27_1_2", date(2026, 5, 1), None),),
+    )
+    assert pictures.unpack(pictures.pack(case)) == case
+    assert pictures.of_json(SygefravaerssagType, pictures.to_json(case, reveal=True)) == case
+    assert pictures.to_json(case)["CprNummer"] == "**********"
+
+
+@pytest.mark.parametrize(
+    ("given", "place"),
+    [
+        ({"Nope": 1}, "Nope"),
+        ({"Forlaengelse": "x"}, "Forlaengelse"),
+        ({"Forlaengelse": ["x"]}, "Forlaengelse[0]"),
+        ({"Forlaengelse": [{"FraDato": "2026-01-01"}]}, "Forlaengelse[0]/Forlaengelseskode"),
+        ({"Forlaengelse": [{"Forlaengelseskode": "SECRET"}]}, "Forlaengelse[0]/Forlaengelseskode"),
+        ({"FoersteFravaersdag": "SECRET"}, "FoersteFravaersdag"),
+        ({"FoersteFravaersdag": None}, "FoersteFravaersdag"),
+        ({"SagsVersion": "SECRET"}, "SagsVersion"),
+        ({"SagsVersion": True}, "SagsVersion"),
+        ({"LivstruendeSygdom": 1}, "LivstruendeSygdom"),
+        ({"ForbrugteUger": "SECRET"}, "ForbrugteUger"),
+        ({"SenestAendret": "2026-01-01T00:00:00"}, "SenestAendret"),
+        ({"SagsID": "SECRET"}, "SagsID"),
+        ({"TilknyttetNemrefusionsID": [1]}, "TilknyttetNemrefusionsID[0]"),
+    ],
+)
+def test_a_wrong_field_is_named_and_never_shown(given, place):
+    """The place and what was wanted; the value is nobody's business."""
+    with pytest.raises(ActRefused) as refusal:
+        pictures.fields_of_json(SygefravaerssagType, given)
+    assert place in refusal.value.text
+    assert "SECRET" not in refusal.value.text
+
+
+def test_null_clears_what_may_be_absent():
+    """And a number may stand for a decimal."""
+    read = pictures.fields_of_json(SygefravaerssagType, {"AkasseKode": None, "ForbrugteUger": 17.5})
+    assert read == {"AkasseKode": None, "ForbrugteUger": Decimal("17.5")}
+
+
+# --- fields of an act ---
+
+
+def test_fields_are_taken_one_by_one():
+    """Absent and null are the same; what nobody took is refused by name."""
+    given = Fields({"a": "x", "b": None, "c": [1, 2], "d": [{}], "n": 3, "s": "LOEBENDE", "rest": 1})
+    assert (given.take("a", str), given.find("b", str), given.list("c", int)) == ("x", None, (1, 2))
+    assert (given.objects("d"), given.number("n", 1, most=3), given.choice("s", State)) == (({},), 3, State.LOEBENDE)
+    assert (given.list("e", int), given.objects("e"), given.number("e", 7, most=9)) == (None, (), 7)
+    assert given.choice("e", State) is None
+    with pytest.raises(ActRefused, match="rest"):
+        given.done()
+
+
+@pytest.mark.parametrize(
+    "take",
+    [
+        lambda given: given.take("missing", str),
+        lambda given: given.take("text", int),
+        lambda given: given.choice("text", State),
+        lambda given: given.number("minus", 1, most=3),
+        lambda given: given.list("text", str),
+        lambda given: given.objects("list"),
+        lambda given: given.objects("text"),
+    ],
+)
+def test_a_field_of_another_kind_is_refused(take):
+    """Named, and told what was wanted."""
+    with pytest.raises(ActRefused):
+        take(Fields({"text": "x", "minus": -1, "list": [1]}))
