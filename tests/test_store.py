@@ -193,6 +193,17 @@ async def test_a_reader_whose_connection_dies_is_unavailable(embedded, store):
     assert await names(store) == ["kept at once"]
 
 
+async def test_a_database_that_commits_loosely_is_refused(embedded):
+    """A receipt rests on the commit; a commit that a crash can undo is none."""
+    dsn = await embedded.create_part("loose", "p")
+    for kind in ("off", "local"):
+        with pytest.raises(UsageError, match=f"synchronous_commit is {kind}"):
+            await Store(f"{dsn} options='-c synchronous_commit={kind}'", schema="loose", size=1).open()
+    store = Store(f"{dsn} options='-c synchronous_commit=remote_apply'", schema="loose", size=1)
+    await store.open()
+    await store.close()
+
+
 # --- parts ---
 
 
@@ -317,6 +328,30 @@ async def test_a_server_lives_through_stop_and_start_with_its_data(server, tmp_p
     await store.open()
     async with store.read() as tx:
         assert await tx.all("SELECT * FROM kept") == []
+    await store.close()
+
+
+async def test_a_commit_whose_wait_for_the_standby_was_cancelled_is_unknown(server):
+    """It is on this disk and perhaps on no other: after a failover it may never have been."""
+    await server.start()
+    store = Store(await server.create_part("part", "p"), schema="part", size=1)
+    await store.open()
+    async with store.tx() as tx:
+        await tx.run("CREATE TABLE thing (name text PRIMARY KEY, size integer)")
+    async with await psycopg.AsyncConnection.connect(server.superuser_dsn(), autocommit=True) as connection:
+        await connection.execute("ALTER SYSTEM SET synchronous_standby_names = 'absent'")
+        await connection.execute("SELECT pg_reload_conf()")
+        commit = asyncio.create_task(insert_in_a_block(store.tx(), "perhaps"))
+        async with asyncio.timeout(10):
+            while not commit.done():
+                await asyncio.sleep(0.05)
+                await connection.execute(
+                    "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+                )
+        with pytest.raises(CommitUnknown):
+            await commit
+        await connection.execute("ALTER SYSTEM RESET synchronous_standby_names")
+        await connection.execute("SELECT pg_reload_conf()")
     await store.close()
 
 

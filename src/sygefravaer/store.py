@@ -30,7 +30,7 @@ from typing import Any, Final, cast
 
 import psycopg
 from psycopg import errors, sql
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool
 
@@ -39,8 +39,14 @@ from sygefravaer.errors import CommitUnknown, Conflict, MigrationError, StoreErr
 Row = Mapping[str, Any]
 """One row by column name. Its values are typed by the statement; the room that wrote it makes a value of its own."""
 
-Connection = psycopg.AsyncConnection[DictRow]
 
+class Connection(psycopg.AsyncConnection[DictRow]):
+    """A connection that notes whether the server has warned since it was last asked."""
+
+    warned: bool = False
+
+
+_DURABLE: Final = frozenset({"on", "remote_apply"})
 _PREPARED: Final = 500  # statements kept prepared per connection: more than the house has
 _RECONNECT: Final = 10.0  # seconds before a lost server is looked for anew; 60 s is promised
 
@@ -100,8 +106,10 @@ class Store:
     def __init__(self, dsn: str, *, schema: str, size: int = 8, patience: float = 5.0) -> None:
         """`size` connections are kept open; `patience` is how long, in seconds, a caller waits for a free one."""
         self.schema = schema
+        given = conninfo_to_dict(dsn).get("options") or ""
         self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
-            make_conninfo(dsn, options=f"-c search_path={schema}", application_name=f"sygefravaer {schema}"),
+            make_conninfo(dsn, options=f"{given} -c search_path={schema}", application_name=f"sygefravaer {schema}"),
+            connection_class=Connection,
             min_size=size,
             max_size=size,
             timeout=patience,
@@ -112,13 +120,22 @@ class Store:
         )
 
     async def open(self, *, timeout: float = 10.0) -> None:  # noqa: ASYNC109  the pool's own time limit
-        """Connect, or raise `StoreUnavailable` after `timeout` seconds."""
+        """Connect, or raise `StoreUnavailable` after `timeout` seconds; a database that commits loosely is refused."""
         with _translated():
             try:
                 await self._pool.open(wait=True, timeout=timeout)
             except psycopg.Error:
                 await self._pool.close()
                 raise
+        async with self.read() as tx:
+            row = await tx.one("SELECT current_setting('synchronous_commit') AS kind")
+        if row and row["kind"] not in _DURABLE:
+            await self._pool.close()
+            raise UsageError(
+                "CommitNotDurable",
+                f"synchronous_commit is {row['kind']}; one of {', '.join(sorted(_DURABLE))} was wanted: "
+                "what is acknowledged must survive a crash.",
+            )
 
     async def close(self) -> None:
         """Close every connection."""
@@ -165,7 +182,11 @@ class Store:
 
 
 async def _configure(connection: Connection) -> None:
+    def note(notice: errors.Diagnostic) -> None:
+        connection.warned = connection.warned or notice.severity_nonlocalized == "WARNING"
+
     connection.prepared_max = _PREPARED
+    connection.add_notice_handler(note)
 
 
 async def _lives(connection: Connection) -> bool:
@@ -181,6 +202,7 @@ async def _lives(connection: Connection) -> bool:
 
 
 async def _commit(connection: Connection) -> None:
+    connection.warned = False
     try:
         await connection.commit()
     except psycopg.Error as error:
@@ -188,6 +210,8 @@ async def _commit(connection: Connection) -> None:
             raise CommitUnknown from error
         await _roll_back(connection)
         raise _ours(error) from error
+    if connection.warned:  # the wait for the standby was cancelled: committed here, perhaps nowhere else
+        raise CommitUnknown
 
 
 async def _roll_back(connection: Connection) -> None:
