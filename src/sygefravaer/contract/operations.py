@@ -166,6 +166,11 @@ def _other_cpr(message: WithCase, _: Situation) -> bool:
     return number != case.CprNummer and number not in case.TidligereCprNummer
 
 
+def _half_ended(message: WithCase, _: Situation) -> bool:
+    case = message.Sygefravaerssag
+    return (case.AfslutningsDato is None) is not (case.Afslutningsaarsag is None)
+
+
 # --- G001: each message ---
 
 _NEVER_OPEN: Final = frozenset(code.kode for code in LISTS["sagsarter"] if code.extra["aabnerSag"] == "nej")
@@ -210,7 +215,8 @@ def _extended_without_code(message: SendForretningsSvarForlaengelseRequest, _: S
 
 
 def _extended_without_start(message: SendForretningsSvarForlaengelseRequest, _: Situation) -> bool:
-    return _kode(message) == "ACCEPTERET" and message.ForlaengelseFra is None
+    wanted = _kode(message) == "ACCEPTERET" or message.ForlaengelseTil is not None
+    return wanted and message.ForlaengelseFra is None
 
 
 def _extended_without_end(message: SendForretningsSvarForlaengelseRequest, _: Situation) -> bool:
@@ -232,9 +238,10 @@ def _kode(message: SendForretningsSvarRequest | SendForretningsSvarForlaengelseR
 # --- G001: the blocks of M5 ---
 
 
-def _block_apart(kode: str, block: str) -> Callable[[SendOpdateringFravaerRequest, Situation], bool]:
+def _block_apart(kode: str, members: list[str]) -> Callable[[SendOpdateringFravaerRequest, Situation], bool]:
     def broken(message: SendOpdateringFravaerRequest, _: Situation) -> bool:
-        return (kode in message.Opdateringstype) is not bool(getattr(message, block))
+        wanted = kode in message.Opdateringstype
+        return any(bool(getattr(message, member)) is not wanted for member in members)
 
     return broken
 
@@ -242,9 +249,9 @@ def _block_apart(kode: str, block: str) -> Callable[[SendOpdateringFravaerReques
 def _block_rules() -> Iterator[Rule]:
     """Make a rule per block from the list of Opdateringstype: its type demands it, and no other type allows it."""
     for code in LISTS["opdateringstyper"]:
-        block = code.extra["blok"].partition(";")[0]  # the members of a block come all or none: the schema sees to it
-        if block:
-            yield Rule(f"block_of_{code.kode}", "G001", block, _BLOCKS, _block_apart(code.kode, block))
+        members = code.extra["blok"].split(";") if code.extra["blok"] else []
+        if members:
+            yield Rule(f"block_of_{code.kode}", "G001", members[0], _BLOCKS, _block_apart(code.kode, members))
 
 
 # --- G004: the authority ---
@@ -322,6 +329,7 @@ _NEMREFUSIONS_ID: Final = Rule("nemrefusions_id", "G001", "Hoved/NemrefusionsID"
 _CASE: Final = (
     Rule("nemrefusions_id_of_case", "G001", "Hoved/NemrefusionsID", _HEADER, _other_nemrefusions_id),
     Rule("cpr_of_case", "G001", "Hoved/CprNummer", _HEADER, _other_cpr),
+    Rule("afslutning", "G001", "Sygefravaerssag/Afslutningsaarsag", "both or none", _half_ended),
     Rule("case_cpr", "G007", "Sygefravaerssag/CprNummer", _CPR, _bad_case_cpr),
     Rule("former_cpr", "G007", "Sygefravaerssag/TidligereCprNummer", _CPR, _bad_former_cpr),
     Rule("employer_cvr", "G008", "Sygefravaerssag/Arbejdsgiver/CVRNummer", "check sum of CVR", _bad_employer),
