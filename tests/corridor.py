@@ -328,6 +328,12 @@ class Corridor:
         (row,) = await self.rows("message", "besked_id = %(id)s", id=besked_id(envelope))
         return row
 
+    async def heard(self) -> None:
+        """Wait until nothing is owed to a sender: it is noted after the answer has been written."""
+        async with asyncio.timeout(10):
+            while (await self.delivery.counts())["unheard"]:
+                await asyncio.sleep(0.01)
+
     async def until(self, envelope: etree._Element, *states: str) -> dict:
         """Wait until a message is in one of these states."""
         async with asyncio.timeout(10):

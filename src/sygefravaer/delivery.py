@@ -273,7 +273,7 @@ class Delivery:
 
     async def told(self, message: Stored, *, by: str = "answer") -> None:
         """Note that the sender has been told the end of a message that was refused or discarded."""
-        async with self._store.tx() as tx:
+        async with self._store.read() as tx:
             await tx.run(
                 "UPDATE unheard SET told_at = %(now)s, told_by = %(by)s"
                 " WHERE message_id = %(message_id)s AND told_at IS NULL",
@@ -374,7 +374,8 @@ class Delivery:
             code=outcome.kind.value,
             reason=detail,
         )
-        async with self._store.tx() as tx:
+        # One statement needs no transaction; a refusal also leaves a debt.
+        async with self._store.tx() if wanted is Status.REFUSED else self._store.read() as tx:
             status = await self._lanes.settle(
                 tx, claim, message, status=wanted, now=now, receipt=receipt, detail=detail, trail=trail
             )
@@ -475,14 +476,13 @@ class Delivery:
         avoid = self._receivers.busy(now)
         async with self._store.tx() as tx:
             claims = await self._lanes.claim(tx, self._owner, now=now, lanes=free, avoid=avoid)
-            due = None if claims else await self._lanes.due(tx)
+            due = None if claims else await self._lanes.due(tx, avoid=avoid)
         for claim in claims:
             self._start(claim)
         if not self._inline:
             self._behind.clear()
-        if due is not None and due <= now:  # for a receiver that is busy: its end wakes us, or its rest is over
-            due = self._receivers.rested(now)
-        return bool(claims), due
+        ends = [instant for instant in (due, self._receivers.rested(now)) if instant is not None]
+        return bool(claims), min(ends, default=None)
 
     async def _rest(self, due: datetime | None) -> None:
         with contextlib.suppress(TimeoutError):

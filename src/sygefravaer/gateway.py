@@ -17,6 +17,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final, TypedDict
 from uuid import UUID
 
@@ -292,9 +293,8 @@ class Gateway:
             message = await self._delivery.first_attempt(kept.claim, kept.route, budget=budget)
         element = self._delivery.answer(message)
         failpoint.reach("answer.before")
-        if message.status in UNHEARD:
-            await self._delivery.told(message)
-        return Answer(status=200, body=soap.reply(element, passage.envelope))
+        told = partial(self._delivery.told, message) if message.status in UNHEARD else None
+        return Answer(status=200, body=soap.reply(element, passage.envelope), written=told)
 
     async def _ask(self, passage: Passage, asked: Asked) -> Answer:
         """Ask KSD, record the outcome under the row of the question, and answer as KSD did."""
@@ -308,7 +308,7 @@ class Gateway:
                 fault = SourceSystemUnavailable()
         except CallFailed as error:
             fault = SourceSystemTimeout() if isinstance(error.__cause__, TimeoutError) else SourceSystemUnavailable()
-        async with self._store.tx() as tx:
+        async with self._store.read() as tx:  # one statement needs no transaction
             code = fault.code if fault else "OK"
             await audit.record(
                 tx, Event.LOOKUP_ANSWERED, now=self._clock.now(), names=asked.row, code=code, **_about(passage)

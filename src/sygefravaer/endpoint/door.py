@@ -69,11 +69,15 @@ class Inbound:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What goes back. A body is SOAP unless `headers` names another Content-Type."""
+    """What goes back. A body is SOAP unless `headers` names another Content-Type.
+
+    `written` is called once the answer has been written: what it says was then told.
+    """
 
     status: int
     body: bytes = b""
     headers: tuple[tuple[str, str], ...] = ()
+    written: Callable[[], Awaitable[None]] | None = None
 
 
 InboundHandler = Callable[[Inbound], Awaitable[Answer]]
@@ -217,7 +221,8 @@ class HttpDoor:
             _log.log(level, "call.failed", exc_info=error, extra={"code": getattr(error, "code", "InternalError")})
             status, body = soap.fault(error, call_uuid=call_uuid, received_at=received_at, contact=self._contact)
             answer = Answer(status=status, body=body)
-        await request.send(answer, call_uuid)
+        if await request.send(answer, call_uuid) and answer.written is not None:
+            await answer.written()
 
     async def _answered(self, request: _Request, call_uuid: UUID, received_at: datetime) -> Answer:
         identity = self.peers.identify(request.scope)
@@ -333,7 +338,7 @@ class _Request:
         self._whole = not message.get("more_body", False)
         return cast("bytes", message.get("body", b""))
 
-    async def send(self, answer: Answer, call_uuid: UUID) -> None:
+    async def send(self, answer: Answer, call_uuid: UUID) -> bool:
         """Write the answer; nothing happens when the client has gone. One that does not read is left after a while."""
         body, headers = answer.body, dict(answer.headers)
         if body and len(body) >= GZIP_FROM and _wants_gzip(self.headers.get("accept-encoding", "")):
@@ -351,6 +356,8 @@ class _Request:
                     await self._linger()
                     body = b""
                 await self._send({"type": "http.response.body", "body": body})
+                return True
+        return False
 
     async def _linger(self) -> None:
         """Throw away what is still being sent, for a moment: a reset would overtake the answer."""
