@@ -698,6 +698,32 @@ async def test_a_handler_runs_on_when_the_caller_has_gone(seen: Seen, clock: Mov
         await asyncio.wait_for(finished.wait(), 2)
 
 
+@pytest.mark.parametrize("stays", [True, False])
+async def test_written_means_written(seen: Seen, clock: MovableClock, *, stays: bool) -> None:
+    """What an answer says counts as told when it was written to a client that was still there."""
+    told: list[bool] = []
+    done = asyncio.Event()
+
+    async def note() -> None:
+        told.append(True)
+
+    async def work(_: Inbound) -> None:
+        await asyncio.sleep(0.3)
+        done.set()
+
+    seen.act = work
+    seen.answer = Answer(status=200, body=b"<ok/>", written=note)
+    async with running(door(seen, clock)) as server:
+        async with connected(server) as wire:
+            await wire.send(f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\n<a/>".encode())
+            while not seen.inbound:
+                await asyncio.sleep(0.01)
+            if stays:
+                assert (await wire.answer()).status == 200
+        await asyncio.wait_for(done.wait(), 2)
+    assert told == [True] * stays
+
+
 async def test_two_hundred_slow_callers_harm_nobody(
     pki: Pki, tls: ssl.SSLContext, jobcenter: Issued, seen: Seen, clock: MovableClock
 ) -> None:
@@ -731,6 +757,7 @@ async def test_a_caller_that_does_not_read_is_left(clock: MovableClock) -> None:
     app = HttpDoor({}, clock=clock, peers=OPEN, limits=Limits(read_seconds=0.1))
     await asyncio.wait_for(app(scope, receive, send), 2)
     assert sent[0]["status"] == 404
+    assert len(sent) == 1
 
 
 # --- what a handler raises ---

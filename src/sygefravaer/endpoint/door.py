@@ -339,7 +339,10 @@ class _Request:
         return cast("bytes", message.get("body", b""))
 
     async def send(self, answer: Answer, call_uuid: UUID) -> bool:
-        """Write the answer; nothing happens when the client has gone. One that does not read is left after a while."""
+        """Write the answer, and say whether it was written: not to a client that has gone.
+
+        One that does not read is left after a while.
+        """
         body, headers = answer.body, dict(answer.headers)
         if body and len(body) >= GZIP_FROM and _wants_gzip(self.headers.get("accept-encoding", "")):
             body = await asyncio.to_thread(gzip.compress, body, 6)
@@ -356,7 +359,8 @@ class _Request:
                     await self._linger()
                     body = b""
                 await self._send({"type": "http.response.body", "body": body})
-                return True
+                gone = self.scope.get("extensions", {}).get("tls", {}).get("gone")
+                return gone is None or not gone()  # the server swallows what is written to one who has gone
         return False
 
     async def _linger(self) -> None:

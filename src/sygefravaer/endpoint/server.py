@@ -59,7 +59,8 @@ def server_tls(
 class TlsProtocol(HttpToolsProtocol):
     """uvicorn's HTTP/1.1 that says who the TLS peer is, and does not wait for ever for the head of a request.
 
-    The certificate, in DER, stands in `scope["extensions"]["tls"]["peer_der"]`.
+    The certificate, in DER, stands in `scope["extensions"]["tls"]["peer_der"]`; beside it `hang_up()`, which cuts the
+    connection, and `gone()`, which says whether the client has gone.
     """
 
     head_seconds: float = 15.0
@@ -109,6 +110,8 @@ class TlsProtocol(HttpToolsProtocol):
         self._head = self._heard = self._begun = False
         self._stop_waiting()
         super().on_headers_complete()
+        cycle = self.cycle  # of this request; the next one of a pipeline has its own
+        self.scope["extensions"]["tls"]["gone"] = lambda: cycle.disconnected
 
     def on_message_complete(self) -> None:
         """Expect another head."""
