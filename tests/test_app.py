@@ -20,6 +20,7 @@ from sygefravaer import app, failpoint
 from sygefravaer.clock import MovableClock, SystemClock
 from sygefravaer.config import Config, Database, Kind, Listen, Surroundings, Time
 from sygefravaer.control import knock
+from sygefravaer.endpoint import Peers
 from sygefravaer.errors import ActRefused, MigrationError, StoreUnavailable, UsageError
 from sygefravaer.sandbox.pki import Pki
 from sygefravaer.vault import Vault
@@ -224,6 +225,34 @@ async def test_a_missing_setting_is_named_when_it_is_needed() -> None:
     """Settings made in code, past the file's own check, are checked where they are used."""
     with pytest.raises(UsageError, match="`vault`"):
         await app.build(Config(part=Kind.GATEWAY, listen=Listen())).start()
+
+
+async def test_a_revocation_list_that_changes_is_read_again(
+    pki: Pki, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A certificate revoked while the part runs is known as such soon; a list that is gone or broken changes nothing."""
+    monkeypatch.setattr(app, "CRL_SECONDS", 0.01)
+    caplog.set_level(logging.INFO, "sygefravaer.app")
+    issued = pki.issue("to be revoked", "29189846")
+    crl = tmp_path / "list.crl"
+    crl.write_bytes(pki.crl.read_bytes())
+    peers = Peers()
+    watching = asyncio.create_task(app.watch(peers, crl))
+
+    async def until(event: str) -> None:
+        while not any(record.getMessage() == event for record in caplog.records):
+            await asyncio.sleep(0.01)
+
+    await asyncio.sleep(0.05)
+    assert not peers.revoked
+    pki.revoke(issued)
+    crl.write_bytes(pki.crl.read_bytes())
+    await until("crl.read")
+    crl.unlink()
+    await until("crl.unreadable")
+    watching.cancel()
+
+    assert issued.serial in {serial for _, serial in peers.revoked}
 
 
 def test_the_clock_follows_the_settings() -> None:

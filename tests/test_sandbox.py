@@ -324,7 +324,7 @@ async def test_a_second_start_is_refused_and_harms_nothing(up: Up) -> None:
 
     assert (again.exit_code, json.loads(again.stdout)["error"]["code"]) == (2, "SandboxRuns")
     assert (taken.exit_code, "--port" in taken.stderr) == (2, True)
-    assert not (other / "state.json").exists()
+    assert not other.exists()
     assert {part["health"] for part in (await up.status()).values()} == {"ok"}
 
 
@@ -356,7 +356,7 @@ async def test_it_outlives_the_command_and_a_killed_supervisor_takes_its_parts_a
         summary = json.loads((directory / "sandbox" / "sandbox.json").read_text())
         removed = await asyncio.to_thread(run, "sandbox", "down", "--remove", "--json", *place)
 
-        assert down.stdout == "The sandbox is down.\n"
+        assert down.stdout == "The sandbox is down.\n", down.output
         assert second.exit_code == 0, second.output
         assert "The sandbox is ready" in second.stdout
         assert "curl --cacert" in second.stdout
@@ -392,6 +392,22 @@ async def test_ctrl_c_takes_everything_down() -> None:
         await command.down(layout, remove=True)
 
 
+async def test_a_sandbox_that_is_still_starting_can_be_taken_down() -> None:
+    """`down` ends it also before its control door is open; the start says that it was interrupted."""
+    with short_directory() as directory:
+        layout = Layout(directory / "sandbox")
+        arguments = ["sandbox", "up", "--json", "--detach", "--port", "0", "--admin-port", "0"]
+        starting = asyncio.create_task(asyncio.to_thread(run, *arguments, "--dir", str(layout.directory)))
+        await eventually(lambda: asyncio.to_thread(runs, layout))
+
+        assert await command.down(layout, remove=False)
+
+        result = await starting
+        assert result.exit_code == 130, result.output
+        assert json.loads(result.stdout)["error"]["code"] == "Interrupted"
+        await command.down(layout, remove=True)
+
+
 async def test_a_start_that_fails_leaves_nothing_running() -> None:
     """A part that cannot start is named with its log, and everything that was started is taken down."""
     with short_directory() as directory:
@@ -410,7 +426,9 @@ async def test_a_start_that_fails_leaves_nothing_running() -> None:
         assert EmbeddedServer(layout.database).pid() is None
         assert not list(layout.run.iterdir())
         assert not runs(layout)
+        assert layout.directory.stat().st_mode & 0o077 == 0
         await command.down(layout, remove=True)
+        assert not layout.directory.exists()
 
 
 async def test_a_start_can_be_given_up() -> None:

@@ -19,6 +19,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
 import uvloop
@@ -59,6 +60,7 @@ PARTY: Final[Rooms] = (("lanes", lanes.MIGRATIONS), ("ledger", ledger.MIGRATIONS
 CONNECT_SECONDS: Final = 5.0  # one attempt to reach the database
 RETRY_SECONDS: Final = 1.0
 STOP_SECONDS: Final = 10.0  # what is being sent has this long to end before it is handed back
+CRL_SECONDS: Final = 5.0  # a certificate that is revoked is refused within this time
 PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
 
 
@@ -122,11 +124,13 @@ class Part(ABC):
         stack.push_async_callback(store.close)
         return store, vault
 
-    def _peers(self) -> Peers:
+    def _peers(self, stack: AsyncExitStack) -> Peers:
         listen = self.config.listen
         peers = Peers(trusted=listen.proxies, trust_unix=listen.uds is not None, tls=self._tls)
         if listen.crl is not None:
             peers.reload([listen.crl])
+            watching = self._keep(watch(peers, listen.crl), "revocation list")
+            stack.callback(watching.cancel)
         return peers
 
     async def _serve(self, stack: AsyncExitStack, app: App) -> None:
@@ -214,7 +218,7 @@ class GatewayPart(Part):
 
         stack.push_async_callback(rest)
         await self._serve(
-            stack, HttpDoor(gateway.handlers, clock=self.clock, peers=self._peers(), contact=config.contact)
+            stack, HttpDoor(gateway.handlers, clock=self.clock, peers=self._peers(stack), contact=config.contact)
         )
 
         async def health(fields: dict[str, Any]) -> dict[str, Any]:
@@ -248,7 +252,7 @@ class PartyPart(Part):
         calls = Service.SYGEFRAVAER_JC if kind is Kind.KSD else Service.SYGEFRAVAER
         url = given(config.gateway_url, "gateway_url").rstrip("/") + calls.path
         client = await stack.enter_async_context(Client(url, service=calls, tls=own_tls(config)))
-        party = self._party(store, vault, client)
+        party = self._party(store, vault, client, stack)
         await party.start()
         stack.push_async_callback(party.stop)
         await self._serve(stack, party.endpoint)
@@ -258,7 +262,7 @@ class PartyPart(Part):
 
         return dict(party.acts) | {"health": health}
 
-    def _party(self, store: Store, vault: Vault, client: Client) -> Ksd | Jobcenter:
+    def _party(self, store: Store, vault: Vault, client: Client, stack: AsyncExitStack) -> Ksd | Jobcenter:
         config = self.config
         callers = config.listen.callers
         shared: dict[str, Any] = {
@@ -269,7 +273,7 @@ class PartyPart(Part):
             "system_id": given(config.system_id, "system_id"),
             "environment": Environment(config.environment.value),
             "pinned": frozenset(callers) if callers else None,
-            "peers": self._peers(),
+            "peers": self._peers(stack),
             "name": config.title,
         }
         if config.part is Kind.KSD:
@@ -283,6 +287,29 @@ _BUILDERS: Final[Mapping[Kind, type[Part]]] = {
     Kind.KSD: PartyPart,
     Kind.JOBCENTER: PartyPart,
 }
+
+
+async def watch(peers: Peers, crl: Path) -> None:
+    """Read a revocation list again whenever its file has changed; one that cannot be read changes nothing."""
+    read = _changed_at(crl)
+    while True:
+        await asyncio.sleep(CRL_SECONDS)
+        if (changed := _changed_at(crl)) == read:
+            continue
+        read = changed
+        try:
+            await asyncio.to_thread(peers.reload, [crl])
+            LOG.info("crl.read", extra={"revoked": len(peers.revoked)})
+        except UsageError as error:
+            LOG.warning("crl.unreadable", extra={"code": error.code})
+
+
+def _changed_at(path: Path) -> int | None:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return None
+
 
 SettingT = TypeVar("SettingT")
 

@@ -9,6 +9,7 @@ then `ready` or `error`. So whoever waits sees the same progress, and the same e
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import shutil
@@ -21,10 +22,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from sygefravaer.errors import SygefravaerError, UsageError
+from sygefravaer.errors import ActRefused, SygefravaerError, UsageError
 from sygefravaer.sandbox import seed
 from sygefravaer.sandbox.parts import Layout
-from sygefravaer.sandbox.supervisor import Sandbox, Say, ask, clear, runs
+from sygefravaer.sandbox.supervisor import Sandbox, Say, ask, clear, ours, runs
 from sygefravaer.store import EmbeddedServer
 
 DOWN_SECONDS: Final = 60.0
@@ -64,7 +65,9 @@ def detach(layout: Layout, *, port: int, admin_port: int, say: Say) -> Ready:
     """Start a sandbox in a session of its own and return when it is ready; raises what went wrong there."""
     began = time.monotonic()
     reading, writing = os.pipe()
-    layout.logs.mkdir(mode=0o700, parents=True, exist_ok=True) if _ours(layout) else None
+    fresh = not layout.directory.exists()
+    if fresh:
+        layout.make()
     log_path = layout.log("supervisor") if layout.logs.is_dir() else Path(os.devnull)
     with log_path.open("ab") as log, os.fdopen(reading, encoding="utf-8") as report:
         child = subprocess.Popen(  # noqa: S603  our own program
@@ -89,6 +92,8 @@ def detach(layout: Layout, *, port: int, admin_port: int, say: Say) -> Ready:
                     return Ready(**(told["ready"] | {"seconds": time.monotonic() - began}))
                 else:
                     child.wait()
+                    if fresh and not layout.state.exists():
+                        shutil.rmtree(layout.directory)
                     raise UsageError(**told["error"])
             child.wait()
         except KeyboardInterrupt:
@@ -129,20 +134,19 @@ async def down(layout: Layout, *, remove: bool) -> bool:
     """End the sandbox, also what a killed supervisor has left, and delete it if asked to; say whether there was one."""
     there = runs(layout)
     if there:
-        await ask(layout, "down")
+        try:
+            await ask(layout, "down")
+        except ActRefused:  # it is still starting, or it is just ending
+            with contextlib.suppress(ValueError, ProcessLookupError):
+                os.kill(int(layout.lock.read_text()), signal.SIGTERM)
         loop = asyncio.get_running_loop()
         end = loop.time() + DOWN_SECONDS
         while runs(layout):
             if loop.time() > end:
                 raise UsageError("SandboxStays", f"The sandbox in {layout.directory} did not end.")
             await asyncio.sleep(0.05)
-    else:
-        there = await clear(layout)
-    if remove and layout.state.exists():
+    there = await clear(layout) or there
+    if remove and layout.directory.is_dir() and ours(layout):
         await EmbeddedServer(layout.database).remove()
         shutil.rmtree(layout.directory)
     return there
-
-
-def _ours(layout: Layout) -> bool:
-    return layout.state.exists() or not layout.directory.exists()

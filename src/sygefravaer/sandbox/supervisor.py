@@ -42,7 +42,9 @@ READY_SECONDS: Final = 60.0  # a part that has not said it is well by then never
 POLL_SECONDS: Final = 0.05
 KNOCK_SECONDS: Final = 2.0
 HOST: Final = "127.0.0.1"
-MADE_FIRST: Final = frozenset({"lock", "logs", "keys", "requests", "run"})
+MADE_FIRST: Final = frozenset({"lock", "logs", "keys", "requests", "run", "pki", "database", "cases.json"})
+"""What can lie in DIR before state.json does: a first start that failed early is no reason to refuse the next."""
+
 OWN_PORTS: Final = range(20_000, 32_000)
 
 
@@ -221,7 +223,7 @@ class Sandbox:
         if self._conversation is not None:
             self._conversation.cancel()
             await asyncio.gather(self._conversation, return_exceptions=True)
-        # The parts that hand work on end before those that take it, all in parallel where it makes no difference.
+        # All at once: what one cannot hand to another any more stays in its own outbox.
         await asyncio.gather(*(process.stop() for process in self._processes.values()))
         if self._database is not None:
             # A server that is on its way up must be there to be stopped.
@@ -405,6 +407,11 @@ async def clear(layout: Layout) -> bool:
     return True
 
 
+def ours(layout: Layout) -> bool:
+    """Say whether DIR is a sandbox's, or empty."""
+    return layout.state.exists() or {path.name for path in layout.directory.iterdir()} <= MADE_FIRST
+
+
 def _look(layout: Layout) -> None:
     directory = layout.directory
     if not directory.exists():
@@ -415,8 +422,7 @@ def _look(layout: Layout) -> None:
         raise UsageError(
             "DirectoryUnusable", f"{directory} may not be read and written by this user.", try_this="Choose --dir."
         )
-    ours = layout.state.exists() or {path.name for path in directory.iterdir()} <= MADE_FIRST
-    if not ours:
+    if not ours(layout):
         raise UsageError(
             "DirectoryForeign",
             f"{directory} is not empty and is not a sandbox.",
@@ -449,6 +455,9 @@ def _held(layout: Layout) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise _taken(layout) from error
+        lock.truncate(0)
+        lock.write(b"%d\n" % os.getpid())
+        lock.flush()
         yield
 
 
