@@ -244,6 +244,8 @@ async def test_answers_to_unknown_and_withdrawn_requests_are_refused(ksd):
     newer = ksd.gateway.m3[-1]
     await ksd.act("move_case", sags_id=sags_id, kommunekode="0751")
     assert await ksd.send(ksd.m4(newer)) == ("FEJL", ["F301"])
+    await ksd.act("end_case", sags_id=sags_id)
+    assert await ksd.send(ksd.m4(newer)) == ("FEJL", ["F301"])  # what became of it in Aarhus is not told
 
 
 async def test_a_case_that_ended_meanwhile_is_not_extended(ksd):
