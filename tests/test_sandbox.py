@@ -27,9 +27,10 @@ from click.testing import CliRunner, Result
 from sygefravaer.cli import cli
 from sygefravaer.control import knock
 from sygefravaer.errors import ActRefused, UsageError
-from sygefravaer.sandbox import command, seed, supervisor
+from sygefravaer.sandbox import command, premises, seed, supervisor
 from sygefravaer.sandbox.parts import PARTS, Layout, toml
-from sygefravaer.sandbox.supervisor import Sandbox, runs
+from sygefravaer.sandbox.premises import runs
+from sygefravaer.sandbox.supervisor import Sandbox
 from sygefravaer.store import EmbeddedServer
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -330,7 +331,7 @@ async def test_a_second_start_is_refused_and_harms_nothing(up: Up) -> None:
 
 async def test_two_that_start_at_once_do_not_share_a_directory(up: Up) -> None:
     """Who comes second to the lock is told so, also when both had looked."""
-    with pytest.raises(UsageError, match="already runs"), supervisor._held(up.layout):
+    with pytest.raises(UsageError, match="already runs"), premises.held(up.layout):
         pass
 
 
@@ -478,7 +479,7 @@ async def test_no_port_is_free(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
         taken.bind(("127.0.0.1", 0))
         taken.listen(1)
         port = taken.getsockname()[1]
-        monkeypatch.setattr(supervisor, "OWN_PORTS", range(port, port + 1))
+        monkeypatch.setattr(premises, "OWN_PORTS", range(port, port + 1))
         with pytest.raises(UsageError, match=f"between {port} and {port}"):
             async with Sandbox(Layout(tmp_path / "sandbox"), port=0, admin_port=0, say=print).running():
                 pytest.fail("it must not start")

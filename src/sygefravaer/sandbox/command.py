@@ -25,7 +25,8 @@ from typing import Any, Final
 from sygefravaer.errors import ActRefused, SygefravaerError, UsageError
 from sygefravaer.sandbox import seed
 from sygefravaer.sandbox.parts import Layout
-from sygefravaer.sandbox.supervisor import Sandbox, Say, ask, clear, ours, runs
+from sygefravaer.sandbox.premises import ours, runs
+from sygefravaer.sandbox.supervisor import Sandbox, Say, ask, clear
 from sygefravaer.store import EmbeddedServer
 
 DOWN_SECONDS: Final = 60.0

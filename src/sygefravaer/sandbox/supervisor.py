@@ -15,15 +15,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import json
 import os
 import secrets
 import shutil
-import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any, Final
 
 from sygefravaer import __version__
@@ -33,19 +30,26 @@ from sygefravaer.errors import ActRefused, StoreError, SygefravaerError, UsageEr
 from sygefravaer.sandbox import seed
 from sygefravaer.sandbox.parts import ADMIN, GATEWAY, PARTS, SYSTEMS, Layout, Process, Spec, State, toml
 from sygefravaer.sandbox.pki import Pki
+from sygefravaer.sandbox.premises import (
+    FORMAT,
+    HOST,
+    broken,
+    claim_port,
+    free_port,
+    held,
+    look,
+    read_state,
+    runs,
+    taken,
+    write_private,
+)
 from sygefravaer.store import EmbeddedServer
 from sygefravaer.vault import Vault
 
 Say = Callable[[str], None]
-FORMAT: Final = 1  # of state.json
 READY_SECONDS: Final = 60.0  # a part that has not said it is well by then never will
 POLL_SECONDS: Final = 0.05
 KNOCK_SECONDS: Final = 2.0
-HOST: Final = "127.0.0.1"
-MADE_FIRST: Final = frozenset({"lock", "logs", "keys", "requests", "run", "pki", "database", "cases.json"})
-"""What can lie in DIR before state.json does: a first start that failed early is no reason to refuse the next."""
-
-OWN_PORTS: Final = range(20_000, 32_000)
 
 
 class Sandbox:
@@ -69,13 +73,13 @@ class Sandbox:
     async def running(self) -> AsyncIterator[dict[str, Any]]:
         """Everything up inside, everything down after; gives what `sandbox.json` holds."""
         layout = self._layout
-        _look(layout)
+        look(layout)
         if runs(layout):
-            raise _taken(layout)
+            raise taken(layout)
         self._recall()
         self._choose_ports()
         layout.make()
-        with _held(layout):
+        with held(layout):
             try:
                 summary = await self._up_unless_ended()
                 door = Door(self._acts(), layout.socket("supervisor"))
@@ -149,7 +153,7 @@ class Sandbox:
             if spec.schema is None or self._layout.vault(spec.schema).exists():
                 continue
             if self._layout.state.exists():  # new keys would open nothing of what lies in the database
-                raise _broken(self._layout, f"{self._layout.vault(spec.schema)} is missing.")
+                raise broken(self._layout, f"{self._layout.vault(spec.schema)} is missing.")
             Vault.create_file(self._layout.vault(spec.schema))
         seed.write_cases(self._layout)
 
@@ -186,7 +190,7 @@ class Sandbox:
             tables["parts"] = {other.name: layout.socket(other.name) for other in PARTS if other is not spec} | {
                 "supervisor": layout.socket("supervisor")
             }
-        _write_private(layout.config(spec.name), toml(settings | tables))
+        write_private(layout.config(spec.name), toml(settings | tables))
 
     async def _ready(self, process: Process) -> None:
         loop = asyncio.get_running_loop()
@@ -236,7 +240,7 @@ class Sandbox:
     # --- what is remembered ---
 
     def _recall(self) -> None:
-        state = _state(self._layout)
+        state = read_state(self._layout)
         self._ports = dict(state.get("ports", {}))
         self._passwords = dict(state.get("passwords", {}))
         self._ahead = float(state.get("ahead", 0.0))
@@ -254,18 +258,18 @@ class Sandbox:
             "ahead": self._ahead,
             "conversed": self._conversed,
         }
-        _write_private(self._layout.state, json.dumps(state, indent=1) + "\n")
+        write_private(self._layout.state, json.dumps(state, indent=1) + "\n")
 
     def _choose_ports(self) -> None:
         options = {GATEWAY.name: "--port", ADMIN.name: "--admin-port"}
-        with contextlib.ExitStack() as held:  # all at once, so that no port is chosen twice
+        with contextlib.ExitStack() as claimed:  # all at once, so that no port is chosen twice
             for spec in PARTS:
                 asked = self._asked.get(spec.name)
                 if asked:
-                    _claim_port(held, asked, options[spec.name])
+                    claim_port(claimed, asked, options[spec.name])
                     self._ports[spec.name] = asked
                 else:
-                    self._ports[spec.name] = _free_port(held, self._ports.get(spec.name))
+                    self._ports[spec.name] = free_port(claimed, self._ports.get(spec.name))
 
     # --- acts ---
 
@@ -384,18 +388,6 @@ async def ask(layout: Layout, act: str, fields: Mapping[str, Any] | None = None,
     return await knock(layout.socket("supervisor"), act, fields, timeout=seconds)
 
 
-def runs(layout: Layout) -> bool:
-    """Say whether a supervisor holds this directory."""
-    try:
-        with layout.lock.open("rb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return False
-
-
 async def clear(layout: Layout) -> bool:
     """Stop a database server that a supervisor which was killed has left behind; say whether there was one."""
     if not layout.state.exists():
@@ -405,101 +397,3 @@ async def clear(layout: Layout) -> bool:
         return False
     await server.stop()
     return True
-
-
-def ours(layout: Layout) -> bool:
-    """Say whether DIR is a sandbox's, or empty."""
-    return layout.state.exists() or {path.name for path in layout.directory.iterdir()} <= MADE_FIRST
-
-
-def _look(layout: Layout) -> None:
-    directory = layout.directory
-    if not directory.exists():
-        return
-    if not directory.is_dir():
-        raise UsageError("DirectoryUnusable", f"{directory} is not a directory.", try_this="Choose another with --dir.")
-    if not os.access(directory, os.R_OK | os.W_OK | os.X_OK):
-        raise UsageError(
-            "DirectoryUnusable", f"{directory} may not be read and written by this user.", try_this="Choose --dir."
-        )
-    if not ours(layout):
-        raise UsageError(
-            "DirectoryForeign",
-            f"{directory} is not empty and is not a sandbox.",
-            try_this="Choose an empty or new directory with --dir.",
-        )
-    _state(layout)
-
-
-def _state(layout: Layout) -> dict[str, Any]:
-    try:
-        state = json.loads(layout.state.read_text())
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
-    except (OSError, ValueError) as error:
-        raise _broken(layout, f"{layout.state} cannot be read.") from error
-    if not isinstance(state, dict) or state.get("format") != FORMAT:
-        raise _broken(layout, f"{layout.state} was written by another version.")
-    return state
-
-
-def _broken(layout: Layout, what: str) -> UsageError:
-    remove = f"Remove it with `sygefravaer sandbox down --remove --dir {layout.directory}`, and start again."
-    return UsageError("DirectoryBroken", what, try_this=remove)
-
-
-@contextlib.contextmanager
-def _held(layout: Layout) -> Iterator[None]:
-    with layout.lock.open("ab") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise _taken(layout) from error
-        lock.truncate(0)
-        lock.write(b"%d\n" % os.getpid())
-        lock.flush()
-        yield
-
-
-def _taken(layout: Layout) -> UsageError:
-    return UsageError(
-        "SandboxRuns",
-        f"A sandbox already runs in {layout.directory}.",
-        try_this="Use it (`sygefravaer sandbox status`), take it down (`sandbox down`), or choose --dir.",
-    )
-
-
-def _free_port(held: contextlib.ExitStack, wish: int | None) -> int:
-    # Below the range that the system hands out for outgoing connections: while a part is down nobody else gets its
-    # port, and a connection to it cannot by chance be made from that very port, to itself.
-    start = secrets.randbelow(len(OWN_PORTS))
-    candidates: list[int] = [*([wish] if wish else []), *OWN_PORTS[start:], *OWN_PORTS[:start]]
-    for port in candidates:
-        listener = held.enter_context(socket.socket())
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        with contextlib.suppress(OSError):
-            listener.bind((HOST, port))
-            listener.listen(1)
-            return port
-    raise UsageError("PortInUse", f"No port between {OWN_PORTS[0]} and {OWN_PORTS[-1]} is free on {HOST}.")
-
-
-def _claim_port(held: contextlib.ExitStack, port: int, option: str) -> None:
-    listener = held.enter_context(socket.socket())
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((HOST, port))
-        listener.listen(1)
-    except (OSError, OverflowError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not a port number"
-        raise UsageError(
-            "PortInUse", f"Port {port} on {HOST} cannot be used ({reason}).", try_this=f"Choose another with {option}."
-        ) from error
-
-
-def _write_private(path: Path, text: str) -> None:
-    new = path.with_name(f"{path.name}.new")
-    new.unlink(missing_ok=True)
-    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-        file.write(text)
-    new.replace(path)
