@@ -219,6 +219,7 @@ async def test_opening_while_ksd_is_asked(play):
         await it.until(lambda: len(it.gateway.m2) == 3)
         await it.quiet()
         assert "AFVIST" not in said(it.gateway.m2)
+        assert (await it.the_case(first))["sygedagpengesager"][0]["opened"] is True
 
 
 async def test_a_change_of_an_ended_case_is_refused_unless_it_is_reopened(play):

@@ -55,6 +55,18 @@ async def test_a_request_is_assessed_and_granted(play):
         assert (await it.act("inbox"))["extensions"] == []
 
 
+async def test_an_assessment_after_danish_midnight_is_of_the_next_day(play):
+    """VurderingsDato and GyldigFra are Danish days: at 23.30 UTC it is tomorrow there."""
+    async with play() as it:
+        case = await known(it)
+        await it.pass_time(hours=14, minutes=30)
+        await it.tell(it.m3(case))
+        await it.act("update", sags_id=str(case.SagsID), Opdateringstype=["STANDBY"])
+        await it.until(lambda: len(it.gateway.m4) == 2 and len(it.gateway.m5) == 1)
+        assert {each.VurderingsDato for each in it.gateway.m4} == {date(2026, 3, 3)}
+        assert it.gateway.m5[0].GyldigFra == date(2026, 3, 3)
+
+
 async def test_reminders_join_the_first_request(play):
     """Two reminders of a request that waits are one question; the answer refers to the newest of them."""
     async with play(policy=Policy(extensions=Mode.MANUAL)) as it:
