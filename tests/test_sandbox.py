@@ -27,7 +27,7 @@ from click.testing import CliRunner, Result
 from sygefravaer.cli import cli
 from sygefravaer.control import knock
 from sygefravaer.errors import ActRefused, UsageError
-from sygefravaer.sandbox import command, premises, seed, supervisor
+from sygefravaer.sandbox import command, parts, premises, seed, supervisor
 from sygefravaer.sandbox.parts import PARTS, Layout, toml
 from sygefravaer.sandbox.premises import runs
 from sygefravaer.sandbox.supervisor import Sandbox
@@ -135,12 +135,12 @@ async def test_it_says_what_a_stranger_needs(up: Up) -> None:
 async def test_every_part_says_it_is_well(up: Up) -> None:
     """Status names process, port and health of each part, the database too."""
     result = await up.cli("sandbox", "status", "--json")
-    parts = {part["name"]: part for part in json.loads(result.stdout)["parts"]}
+    told = {part["name"]: part for part in json.loads(result.stdout)["parts"]}
 
-    assert list(parts) == [*NAMES, "database"]
-    assert {part["health"] for part in parts.values()} == {"ok"}
-    assert all(alive(part["pid"]) for part in parts.values())
-    assert len({part["port"] for part in parts.values()}) == 6
+    assert list(told) == [*NAMES, "database"]
+    assert {part["health"] for part in told.values()} == {"ok"}
+    assert all(alive(part["pid"]) for part in told.values())
+    assert len({part["port"] for part in told.values()}) == 6
     table = (await up.cli("sandbox", "status")).stdout.splitlines()
     assert table[0].split() == ["PART", "STATE", "HEALTH", "PID", "PORT"]
     assert table[1].split()[:3] == ["gateway", "running", "ok"]
@@ -519,3 +519,63 @@ async def test_last_words_show_no_more_than_the_event(tmp_path: Path) -> None:
     assert process.last_words().endswith("gateway.log: part.failed")
     layout.log("gateway").write_text("y" * 500)
     assert len(process.last_words()) < 300 + len(str(tmp_path))
+
+
+def stand_in(directory: Path, script: str) -> str:
+    """Make a program that stands in for the interpreter that starts parts and supervisors."""
+    path = directory / "program"
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o700)
+    return str(path)
+
+
+async def test_a_supervisor_that_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A detached start whose process ends without a word is an error of this program, and names its log."""
+    monkeypatch.setattr(command.sys, "executable", stand_in(tmp_path, "exit 0"))
+
+    result = await asyncio.to_thread(run, "sandbox", "up", "--detach", "--dir", str(tmp_path / "sandbox"))
+
+    assert result.exit_code == 70
+    assert "logs/supervisor.log" in result.stderr
+
+
+async def test_a_part_that_does_not_end_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SIGTERM first, also to a frozen part; who has not ended in time is killed."""
+    monkeypatch.setattr(parts, "STOP_SECONDS", 0.3)
+    monkeypatch.setattr(parts.sys, "executable", stand_in(tmp_path, "trap '' TERM; echo up; while :; do sleep 1; done"))
+    layout = Layout(tmp_path / "sandbox")
+    layout.make()
+    process = parts.Process(PARTS[0], layout)
+    await process.stop()
+    await process.kill()
+    assert process.exit_code is None
+    await process.start()
+    await process.start()
+    await eventually(lambda: asyncio.to_thread(lambda: "up" in layout.log("gateway").read_text()))
+    process.pause()
+
+    await process.stop()
+
+    assert (process.state, process.exit_code) == ("down", -signal.SIGKILL)
+
+
+async def test_a_part_that_never_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After its time a part that has not said that it is well is given up, by name."""
+    monkeypatch.setattr(supervisor, "READY_SECONDS", 0.1)
+    sandbox = Sandbox(Layout(tmp_path), port=0, admin_port=0, say=print)
+
+    with pytest.raises(UsageError, match="gateway was not ready"):
+        await sandbox._ready(sandbox._processes["gateway"])
+
+
+async def test_a_conversation_that_breaks_off_is_told(tmp_path: Path) -> None:
+    """When a part is killed while they talk, the sandbox says so and goes on."""
+    said: list[str] = []
+    layout = Layout(tmp_path)
+    layout.cases.write_text("[]")
+    sandbox = Sandbox(layout, port=0, admin_port=0, say=said.append)
+
+    await sandbox._converse()
+    await sandbox._converse()
+
+    assert [text.partition(":")[0] for text in said] == ["The opening conversation stopped"]

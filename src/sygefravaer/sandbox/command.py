@@ -93,7 +93,7 @@ def detach(layout: Layout, *, port: int, admin_port: int, say: Say) -> Ready:
                     return Ready(**(told["ready"] | {"seconds": time.monotonic() - began}))
                 else:
                     child.wait()
-                    if fresh and not layout.state.exists():
+                    if fresh and not layout.database.exists():  # nothing that lies elsewhere was made
                         shutil.rmtree(layout.directory)
                     raise UsageError(**told["error"])
             child.wait()
