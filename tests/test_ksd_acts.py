@@ -94,7 +94,7 @@ async def test_a_policy_is_changed_and_kept_over_a_restart(ksd):
     assert await ksd.act("policy") == usual
     wanted = {"follow_on": False, "repeats": [10, 20], "substitutes": [VIBORG]}
     assert await ksd.act("policy", **wanted) == wanted
-    for wrong in ({"repeats": []}, {"repeats": [0]}, {"follow_on": 1}, {"other": 1}):
+    for wrong in ({"repeats": []}, {"repeats": [0]}, {"substitutes": ["11111111"]}, {"follow_on": 1}, {"other": 1}):
         with pytest.raises(ActRefused):
             await ksd.act("policy", **wrong)
     await ksd.ksd.stop()

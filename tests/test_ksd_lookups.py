@@ -206,6 +206,20 @@ async def test_a_list_says_what_it_cannot_answer(ksd):
     assert [each[1:] for each in await log(ksd)] == [("H505", "H505"), ("H506", "H506")]
 
 
+async def test_a_picture_opens_as_itself_only(ksd):
+    """Whoever puts one case's sealed picture in another's place gets a fault out of KSD, not another's case."""
+    case, other = await ksd.opened(), await ksd.opened(cpr=OTHER_CPR)
+    async with ksd.store.tx() as tx:
+        await tx.run(
+            "UPDATE sag_version SET picture = (SELECT picture FROM sag_version WHERE sags_id = %(other)s)"
+            " WHERE sags_id = %(own)s",
+            own=case.SagsID,
+            other=other.SagsID,
+        )
+    with pytest.raises(FaultReceived, match="InternalError"):
+        await ksd.look(case)
+
+
 async def test_only_the_gateway_gets_in(ksd):
     """Another certificate of the same authority is not enough."""
     case = await ksd.opened()

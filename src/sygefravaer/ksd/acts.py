@@ -33,6 +33,7 @@ from sygefravaer.store import Store
 
 LIMIT: Final = 100
 MOST: Final = 10_000
+ONE_INSTANT: Final = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"
 LATEST: Final = 3600  # seconds an answer can be held back
 
 Act = Callable[[Json], Awaitable[Json]]
@@ -133,12 +134,11 @@ class Acts:
         | (none) | gives `next` (or null), and `in_flight`: messages being sent and calls being answered |
         """
         given.done()
-        async with self.store.read() as tx:
+        answering = self.chaos.answering  # before the rest: what such a call has put in a lane is seen there then
+        async with self.store.tx() as tx:
+            await tx.run(ONE_INSTANT)  # between two, a message could be neither due nor in flight
             instant, sending = await self.lanes.due(tx), await self.lanes.in_flight(tx)
-        return {
-            "next": None if instant is None else instant.isoformat(),
-            "in_flight": sending + self.chaos.answering,
-        }
+        return {"next": None if instant is None else instant.isoformat(), "in_flight": sending + answering}
 
     # --- what there is to see ---
 

@@ -23,7 +23,6 @@ from sygefravaer.ksd.rules import Ownership
 from sygefravaer.store import Row, Tx
 from sygefravaer.vault import Vault
 
-PICTURE: Final = "ksd.picture"
 NUMBER: Final = "ksd.number"
 
 
@@ -74,7 +73,9 @@ WHERE p.cpr_key = %(cpr_key)s
   AND EXISTS (SELECT FROM sag_version v WHERE v.sags_id = s.sags_id AND v.municipality_cvr = %(municipality_cvr)s)
 ORDER BY s.opened_at DESC, s.sags_id
 """
-_VERSION: Final = "SELECT picture FROM sag_version WHERE sags_id = %(sags_id)s AND version = %(version)s"
+_VERSION: Final = (
+    "SELECT sags_id, version, picture FROM sag_version WHERE sags_id = %(sags_id)s AND version = %(version)s"
+)
 _OWNERSHIP: Final = """
 SELECT (SELECT municipality_cvr FROM sag WHERE sags_id = %(sags_id)s) = %(municipality_cvr)s AS holds,
        count(*) > 0 AS had,
@@ -144,8 +145,8 @@ class Cases:
         return pictures.unpack(self.stored_picture(row))
 
     def stored_picture(self, row: Row) -> bytes:
-        """Open the picture of a row as it was stored."""
-        return self._vault.open(row["picture"], context=PICTURE)
+        """Open the picture of a row as it was stored; it opens as that version of that case only."""
+        return self._vault.open(row["picture"], context=_picture_context(row["sags_id"], row["version"]))
 
     # --- finding ---
 
@@ -295,7 +296,7 @@ class Cases:
             cause=cause.name,
             cause_id=cause.besked_id,
             rule=change.rule,
-            picture=self._vault.seal(pictures.pack(picture), context=PICTURE),
+            picture=self._vault.seal(pictures.pack(picture), context=_picture_context(case.sags_id, version)),
         )
         await tx.run(
             _UPDATE_CASE,
@@ -307,6 +308,10 @@ class Cases:
             now=now,
         )
         return following
+
+
+def _picture_context(sags_id: UUID, version: int) -> str:
+    return f"ksd.picture:{sags_id}:{version}"
 
 
 def _last(picture: SygefravaerssagType) -> date | None:

@@ -79,9 +79,9 @@ ORDER BY v.version DESC LIMIT {HISTORY}
 """
 _LIST: Final = f"""
 WITH mine AS (
-    SELECT s.sags_id, seen.first_day, seen.picture
+    SELECT s.sags_id, seen.version, seen.first_day, seen.picture
     FROM person_number p JOIN sag s USING (person_id) CROSS JOIN LATERAL (
-        SELECT v.state, v.first_day, v.last_day, v.picture FROM sag_version v
+        SELECT v.version, v.state, v.first_day, v.last_day, v.picture FROM sag_version v
         WHERE v.sags_id = s.sags_id AND {_VISIBLE}
         ORDER BY v.version DESC LIMIT 1
     ) seen
@@ -90,9 +90,10 @@ WITH mine AS (
       AND (%(since)s::date IS NULL OR coalesce(seen.last_day, 'infinity') >= %(since)s)
       AND (cardinality(%(states)s::text[]) = 0 OR seen.state = ANY(%(states)s))
 ), page AS (
-    SELECT picture, first_day, sags_id FROM mine ORDER BY first_day DESC, sags_id LIMIT %(size)s OFFSET %(skip)s
+    SELECT sags_id, version, first_day, picture FROM mine
+    ORDER BY first_day DESC, sags_id LIMIT %(size)s OFFSET %(skip)s
 )
-SELECT (SELECT count(*) FROM mine) AS total, page.picture
+SELECT (SELECT count(*) FROM mine) AS total, page.sags_id, page.version, page.picture
 FROM (VALUES (1)) AS always LEFT JOIN page ON true
 ORDER BY page.first_day DESC, page.sags_id
 """

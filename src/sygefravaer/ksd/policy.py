@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Final
 
+from sygefravaer.contract.values import MUNICIPALITIES
 from sygefravaer.errors import ActRefused
 from sygefravaer.lanes import REPEATS, Lanes
 from sygefravaer.store import Store
@@ -69,6 +70,8 @@ class Policies:
     async def change(self, wanted: Mapping[str, Any]) -> Policy:
         """Change what is given, and keep it; nothing given changes nothing."""
         policy = replace(self._policy, **wanted)
+        if not set(policy.substitutes) <= MUNICIPALITIES.keys():
+            raise ActRefused("FieldWrong", "substitutes: CVR numbers of municipalities were wanted.")
         if not policy.repeats or not all(1 <= seconds <= LONGEST_REPEAT for seconds in policy.repeats):
             raise ActRefused("FieldWrong", f"repeats: at least one number from 1 to {LONGEST_REPEAT} was wanted.")
         if wanted:
