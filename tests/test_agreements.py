@@ -230,6 +230,9 @@ async def test_renewed_certificate_must_be_registered(store):
         await register(tx, identity())
         with pytest.raises(UserSystemNotFound) as refused:
             await ask(tx, identity(thumbprint="cd" * 32))
+        for other in ({"serial_key": "UI:DK-O:G:other"}, {"issuer": "CN=Other CA,C=DK"}):
+            with pytest.raises(UserSystemNotFound):
+                await ask(tx, identity(**other))
         explained = await agreements.explain(
             tx,
             identity(thumbprint="cd" * 32),

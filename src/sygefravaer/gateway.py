@@ -170,6 +170,7 @@ class Gateway:
             )
             element = envelope.element
             operation = passage.operation = operation_of(passage.service, str(element.tag))
+            _note(inbound, envelope, operation)
             # 5. The municipality on whose behalf.
             authority = passage.authority = soap.authority(element)
             # 7. The schema.
@@ -347,6 +348,15 @@ class Gateway:
             to=passage.envelope,
         )
         return Answer(status=status, body=body)
+
+
+def _note(inbound: Inbound, envelope: soap.Envelope, operation: Operation) -> None:
+    """Log what was tolerated; the body's name decides, whatever SOAPAction says."""
+    for note in envelope.notes:
+        LOG.info("soap.tolerated", extra={"note": note})
+    action = soap.action_of(inbound.headers)
+    if action and action != operation.soap_action:
+        LOG.info("soap.action_contradicts", extra={"operation": operation.name})
 
 
 def _passed(passage: Passage, grant: Grant) -> Parcel:
