@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from click.testing import CliRunner, Result
 from lxml import etree
 
 from sygefravaer import errors, soap
-from sygefravaer.cli import Failure, calling, cli, exit_code
+from sygefravaer.cli import Failure, _program, calling, cli, exit_code
 from sygefravaer.contract import codec
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "commands.md"
@@ -288,3 +289,16 @@ def test_a_citizen_is_needed(described: Path) -> None:
     arguments = ["--url", "https://localhost:1/", "--cert", "c", "--key", "k", "--ca", "a", "--system-id", uuid(1)]
 
     assert wrong(described, "HentSagsListe", *arguments, "--municipality", "29189846") == "CprMissing"
+
+
+def test_what_is_printed_can_be_typed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The program is named as it can be called here: by its name, by its path, or as a module."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [str(tmp_path / "bin" / "sygefravaer")])
+    assert _program() == "bin/sygefravaer"
+    monkeypatch.setattr(sys, "argv", [str(tmp_path / "__main__.py")])
+    assert _program().endswith(" -m sygefravaer")
+    (tmp_path / "sygefravaer").write_text("")
+    (tmp_path / "sygefravaer").chmod(0o700)
+    assert _program() == "sygefravaer"

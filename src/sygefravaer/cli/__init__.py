@@ -275,13 +275,21 @@ def _both(first: Callable[[str], None], second: Callable[[str], None]) -> Callab
     return say
 
 
+def _program() -> str:
+    """Say how this program is called here, so that what is printed can be typed."""
+    if shutil.which("sygefravaer"):
+        return "sygefravaer"
+    name = Path(sys.argv[0])
+    return shlex.join([sys.executable, "-m", "sygefravaer"] if name.name == "__main__.py" else [os.path.relpath(name)])
+
+
 def _show_ready(ready: Any, layout: Any, *, as_json: bool, detached: bool) -> None:
     summary = ready.summary
     if as_json:
         told = {"seconds": round(ready.seconds, 2), "pid": ready.pid, "dir": str(layout.directory), "curl": ready.curl}
         click.echo(json.dumps(told | {"sandbox": summary}, ensure_ascii=False))
         return
-    program = "sygefravaer" if shutil.which("sygefravaer") else os.path.relpath(sys.argv[0])
+    program = _program()
     where = "" if layout.directory == DEFAULT_DIR.absolute() else f" --dir {shlex.quote(str(layout.directory))}"
     end = f"{program} sandbox down{where}" if detached else "Ctrl-C"
     click.echo(
