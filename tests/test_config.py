@@ -130,6 +130,17 @@ def test_production_has_no_control_door_and_no_movable_clock(tmp_path: Path) -> 
     assert load(write(tmp_path, still)).environment is Surroundings.PRODUCTION
 
 
+def test_a_gateway_in_production_seals_its_audit(tmp_path: Path) -> None:
+    """Without key and anchor nobody could say later that nothing was changed."""
+    gateway = KSD.replace('part = "ksd"\n', 'part = "gateway"\nenvironment = "production"\n')
+    unsealed = gateway.replace('control = "run/ksd.sock"\nclock = "movable"\nclock_ahead = 3\n', "")
+
+    assert "`audit.key`" in refused(tmp_path, unsealed).text
+    config = load(write(tmp_path, unsealed + '\n[audit]\nkey = "k"\nanchor = "a"\n'))
+    assert config.audit is not None
+    assert config.audit.anchor == tmp_path / "a"
+
+
 def test_a_file_that_is_no_settings_file(tmp_path: Path) -> None:
     """Away, not text, not TOML: each is named, and nothing of the content is shown."""
     with pytest.raises(UsageError, match=r"nowhere\.toml could not be read"):
@@ -155,3 +166,11 @@ def test_the_documented_examples_are_valid(tmp_path: Path) -> None:
 
     assert [config.part for config in loaded] == [Kind.GATEWAY, Kind.ADMIN, Kind.KSD]
     assert all(isinstance(config, Config) for config in loaded)
+
+
+def test_a_lease_shorter_than_an_attempt_is_refused(tmp_path: Path) -> None:
+    """Two nodes would send the same message at the same time."""
+    hasty = refused(tmp_path, KSD + "\n[delivery]\ntimeout = 40\nlease = 40\n")
+
+    assert hasty.code == "SettingWrong"
+    assert "delivery.lease" in hasty.text

@@ -13,6 +13,7 @@ from collections import Counter, defaultdict
 from uuid import uuid4
 
 import pytest
+import pytest_asyncio
 from benchmarks.rig import SENDS, Rig, message
 
 from sygefravaer import failpoint
@@ -23,7 +24,7 @@ LANES = 20
 PASS = 40  # at which pass of the place the process dies: some messages are through, some under way, some outside
 
 
-@pytest.fixture(scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def rig(tmp_path_factory):
     """One database and one pair of receivers for all kills of this module."""
     async with Rig(tmp_path_factory.mktemp("rig")) as rig:

@@ -199,6 +199,7 @@ class GatewayPart(Part):
             environment=environment,
             clients=clients,
             concurrency=config.delivery.concurrency,
+            lanes=lanes.Lanes(lease=timedelta(seconds=config.delivery.lease)),
         )
         gateway = Gateway(
             store=store,
@@ -210,6 +211,16 @@ class GatewayPart(Part):
             contact=config.contact,
             budget=config.delivery.budget,
         )
+        if config.audit is not None:
+            sealer = audit.Sealer(store, key=audit.read_key(config.audit.key), anchor=config.audit.anchor)
+            sealing = self._keep(seal(sealer), "sealer")
+
+            async def seal_the_rest() -> None:
+                sealer.stop()
+                await asyncio.wait((sealing,), timeout=STOP_SECONDS)
+                sealing.cancel()
+
+            stack.push_async_callback(seal_the_rest)
         working = self._keep(carrier.run(), "worker")
 
         async def rest() -> None:
@@ -287,6 +298,16 @@ _BUILDERS: Final[Mapping[Kind, type[Part]]] = {
     Kind.KSD: PartyPart,
     Kind.JOBCENTER: PartyPart,
 }
+
+
+async def seal(sealer: audit.Sealer) -> None:
+    """Seal until stopped. An anchor that cannot be written is an alarm in the log, and no reason to stop deliveries."""
+    while True:
+        try:
+            return await sealer.run()
+        except OSError as error:
+            LOG.error("audit.anchor_failed", extra={"reason": error.strerror})  # noqa: TRY400  the reason says it all
+            await asyncio.sleep(RETRY_SECONDS)
 
 
 async def watch(peers: Peers, crl: Path) -> None:

@@ -84,7 +84,16 @@ class Delivering:
 
     budget: float | None = None
     timeout: float = 40.0
+    lease: float = 60.0
     concurrency: int = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Auditing:
+    """Where the key of the audit chain and its anchors lie, both outside the database."""
+
+    key: Path
+    anchor: Path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +108,7 @@ class Config:
     database: Database | None = None
     vault: Path | None = None
     client: ClientTls | None = None
+    audit: Auditing | None = None
     delivery: Delivering = field(default_factory=Delivering)
     system_id: UUID | None = None
     gateway_url: str | None = None
@@ -195,7 +205,18 @@ def _judge(config: Config, path: Path) -> None:
         raise UsageError(
             "SettingMissing", f"`listen.certificate`, `listen.key` and `listen.ca` go together; {path} has only some."
         )
+    if config.delivery.lease <= config.delivery.timeout:
+        raise UsageError(
+            "SettingWrong",
+            f"`delivery.lease` in {path} is not longer than `delivery.timeout`: "
+            "a second node would send what the first is still sending.",
+        )
     if config.environment is Surroundings.PRODUCTION:
+        if config.part is Kind.GATEWAY and config.audit is None:
+            raise UsageError(
+                "SettingMissing",
+                f"`audit.key` and `audit.anchor` are missing in {path}; a gateway in production seals.",
+            )
         if config.control is not None or config.parts:
             raise UsageError(
                 "ControlInProduction",
