@@ -28,7 +28,8 @@ from sygefravaer.ksd.lifecycle import State
 from sygefravaer.ksd.opening import Seeding
 from sygefravaer.ksd.overview import Overview
 from sygefravaer.ksd.policy import Policies
-from sygefravaer.lanes import Lanes, Pump
+from sygefravaer.ksd.sending import OutboxPump
+from sygefravaer.lanes import Lanes
 from sygefravaer.store import Store
 
 LIMIT: Final = 100
@@ -47,7 +48,7 @@ class Acts:
     store: Store
     clock: Clock
     lanes: Lanes
-    pump: Pump
+    pump: OutboxPump
     overview: Overview
     policies: Policies
     chaos: Chaos
@@ -134,11 +135,16 @@ class Acts:
         | (none) | gives `next` (or null), and `in_flight`: messages being sent and calls being answered |
         """
         given.done()
-        answering = self.chaos.answering  # before the rest: what such a call has put in a lane is seen there then
+        # Before the rest: what a call has put in a lane by its end is seen there then. A repeat that is being sent is
+        # due again later, so the pump is asked, before and after.
+        answering, busy = self.chaos.answering, self.pump.busy
         async with self.store.tx() as tx:
             await tx.run(ONE_INSTANT)  # between two, a message could be neither due nor in flight
             instant, sending = await self.lanes.due(tx), await self.lanes.in_flight(tx)
-        return {"next": None if instant is None else instant.isoformat(), "in_flight": sending + answering}
+        return {
+            "next": None if instant is None else instant.isoformat(),
+            "in_flight": max(sending, busy, self.pump.busy) + answering,
+        }
 
     # --- what there is to see ---
 
