@@ -212,25 +212,29 @@ def _judge(config: Config, path: Path) -> None:
             "a second node would send what the first is still sending.",
         )
     if config.environment is Surroundings.PRODUCTION:
-        if config.part is Kind.GATEWAY and config.audit is None:
-            raise UsageError(
-                "SettingMissing",
-                f"`audit.key` and `audit.anchor` are missing in {path}; a gateway in production seals.",
-            )
-        if config.control is not None or config.parts:
-            raise UsageError(
-                "ControlInProduction",
-                f"{path} sets `control` or `parts`, and a part in production has no control door.",
-                try_this='Remove the setting, or set environment = "test".',
-            )
-        if config.clock is Time.MOVABLE:
-            raise UsageError(
-                "MovableClockInProduction",
-                f'{path} sets clock = "movable", and time in production is the machine\'s.',
-                try_this='Remove the setting, or set environment = "test".',
-            )
+        _judge_production(config, path)
     if config.clock_ahead and config.clock is Time.SYSTEM:
         raise UsageError("SettingWrong", f'`clock_ahead` in {path} needs clock = "movable".')
+
+
+def _judge_production(config: Config, path: Path) -> None:
+    if config.part is Kind.GATEWAY and config.audit is None:
+        raise UsageError(
+            "SettingMissing",
+            f"`audit.key` and `audit.anchor` are missing in {path}; a gateway in production seals.",
+        )
+    if config.control is not None or config.parts:
+        raise UsageError(
+            "ControlInProduction",
+            f"{path} sets `control` or `parts`, and a part in production has no control door.",
+            try_this='Remove the setting, or set environment = "test".',
+        )
+    if config.clock is Time.MOVABLE:
+        raise UsageError(
+            "MovableClockInProduction",
+            f'{path} sets clock = "movable", and time in production is the machine\'s.',
+            try_this='Remove the setting, or set environment = "test".',
+        )
 
 
 class _Reader:
