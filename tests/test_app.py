@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from sygefravaer import app, failpoint
+from sygefravaer import app, audit, failpoint
 from sygefravaer.clock import MovableClock, SystemClock
 from sygefravaer.config import Config, Database, Kind, Listen, Surroundings, Time
 from sygefravaer.control import knock
@@ -215,8 +215,8 @@ ca = "{pki.ca}"
     try:
         health = await knock(tmp_path / "a.sock", "health")
         assert (health["part"], health["state"], health["port"]) == (kind.value, "running", part.port)
-        due = await knock(tmp_path / "a.sock", "due")
-        assert due == {"next": None, "in_flight": 0}
+        while await knock(tmp_path / "a.sock", "due") != {"next": None, "in_flight": 0}:
+            await asyncio.sleep(0.02)
     finally:
         await part.stop()
 
@@ -225,6 +225,28 @@ async def test_a_missing_setting_is_named_when_it_is_needed() -> None:
     """Settings made in code, past the file's own check, are checked where they are used."""
     with pytest.raises(UsageError, match="`vault`"):
         await app.build(Config(part=Kind.GATEWAY, listen=Listen())).start()
+
+
+async def test_an_anchor_that_cannot_be_written_is_an_alarm_only(
+    make_store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The gateway goes on; once the place is there again the chain is anchored."""
+    monkeypatch.setattr(app, "RETRY_SECONDS", 0.05)
+    store = await make_store("audit")
+    async with store.tx() as tx:
+        await audit.record(tx, next(iter(audit.Event)), now=datetime.now(UTC))
+    sealer = audit.Sealer(store, key=audit.create_key(tmp_path / "key"), anchor=tmp_path / "away" / "anchors")
+    sealing = asyncio.create_task(app.seal(sealer))
+    while not any(record.getMessage() == "audit.anchor_failed" for record in caplog.records):
+        await asyncio.sleep(0.01)
+
+    (tmp_path / "away").mkdir()
+    while not (tmp_path / "away" / "anchors").exists():
+        await asyncio.sleep(0.01)
+    sealer.stop()
+
+    await sealing
+    assert audit.read_anchors(tmp_path / "away" / "anchors")
 
 
 async def test_a_revocation_list_that_changes_is_read_again(

@@ -24,14 +24,16 @@ import pytest
 import pytest_asyncio
 from click.testing import CliRunner, Result
 
+from sygefravaer import audit
 from sygefravaer.cli import cli
+from sygefravaer.config import load
 from sygefravaer.control import knock
 from sygefravaer.errors import ActRefused, UsageError
 from sygefravaer.sandbox import command, parts, premises, seed, supervisor
 from sygefravaer.sandbox.parts import PARTS, Layout, toml
 from sygefravaer.sandbox.premises import runs
 from sygefravaer.sandbox.supervisor import Sandbox
-from sygefravaer.store import EmbeddedServer
+from sygefravaer.store import EmbeddedServer, Store
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -250,6 +252,23 @@ async def test_the_four_wrong_certificates_are_refused(up: Up) -> None:
     assert status == 500
     assert "UserSystemNotFound" in body
     assert (await up.post("viborg"))[0] == 200
+
+
+async def test_the_audit_is_sealed(up: Up) -> None:
+    """What the gateway did is chained with a key outside the database."""
+    database = load(up.layout.config("gateway")).database
+    assert database is not None
+    store = Store(database.dsn, schema=database.schema, size=1)
+    await store.open()
+    try:
+
+        async def sealed() -> bool:
+            report = await audit.verify(store, key=audit.read_key(up.layout.audit_key))
+            return not report.findings and report.sealed > 0
+
+        await eventually(sealed)
+    finally:
+        await store.close()
 
 
 async def test_a_killed_part_comes_back_at_its_address(up: Up) -> None:

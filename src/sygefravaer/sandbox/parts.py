@@ -114,6 +114,16 @@ class Layout:
         """Give the file of the keys that seal what lies in a schema."""
         return self.keys / f"{schema}.json"
 
+    @property
+    def audit_key(self) -> Path:
+        """The key of the platform's audit chain."""
+        return self.keys / "audit.key"
+
+    @property
+    def anchors(self) -> Path:
+        """The heads of the chain, minute by minute."""
+        return self.keys / "audit.anchors"
+
     def make(self) -> None:
         """Make every directory that is missing, readable by its owner only."""
         for directory in (self.directory, self.logs, self.keys, self.requests, self.run):

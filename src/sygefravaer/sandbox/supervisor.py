@@ -23,7 +23,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from sygefravaer import __version__
+from sygefravaer import __version__, audit
 from sygefravaer.config import Kind
 from sygefravaer.control import Door, knock
 from sygefravaer.errors import ActRefused, StoreError, SygefravaerError, UsageError
@@ -155,6 +155,10 @@ class Sandbox:
             if self._layout.state.exists():  # new keys would open nothing of what lies in the database
                 raise broken(self._layout, f"{self._layout.vault(spec.schema)} is missing.")
             Vault.create_file(self._layout.vault(spec.schema))
+        if not self._layout.audit_key.exists():
+            if self._layout.state.exists():
+                raise broken(self._layout, f"{self._layout.audit_key} is missing.")
+            audit.create_key(self._layout.audit_key)
         seed.write_cases(self._layout)
 
     def _configure(self, spec: Spec, pki: Pki) -> None:
@@ -180,6 +184,8 @@ class Sandbox:
                 "schema": spec.schema,
             }
             tables["client"] = {"certificate": own.certificate, "key": own.key, "ca": pki.ca}
+        if spec is GATEWAY:
+            tables["audit"] = {"key": layout.audit_key, "anchor": layout.anchors}
         if spec in SYSTEMS:
             gateway = pki.get(GATEWAY.name)
             listen["callers"] = () if gateway is None else (gateway.serial_key,)
