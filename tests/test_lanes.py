@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sygefravaer.errors import StoreUnavailable
-from sygefravaer.lanes import GIVE_UP, OPEN, TRANSITIONS, Entry, Lanes, Pump, Schedule, Status, Verdict, _there
+from sygefravaer.lanes import GIVE_UP, OPEN, TRANSITIONS, Entry, Lanes, Pump, Schedule, Status, Verdict
+from sygefravaer.lanes.room import _there
 from sygefravaer.store import Trail
 
 KSD, VIBORG, AARHUS = UUID(int=1), UUID(int=2), UUID(int=3)

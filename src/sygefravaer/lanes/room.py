@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: MPL-2.0
+"""The verbs on lanes: every one is given a transaction, and most are one statement."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from datetime import datetime, timedelta
+from uuid import UUID, uuid4
+
+from sygefravaer.lanes import statements
+from sygefravaer.lanes.values import (
+    BATCH,
+    LEASE,
+    OPEN,
+    Claim,
+    Enqueued,
+    Entry,
+    Schedule,
+    Status,
+    Stored,
+    check_move,
+    jitter,
+)
+from sygefravaer.store import Row, Trail, Tx
+
+
+class Lanes:
+    """The lanes of one schema, with the schedule and the lease they are worked by."""
+
+    def __init__(
+        self,
+        *,
+        schedule: Schedule | None = None,
+        lease: timedelta = LEASE,
+        jitter: Callable[[], float] = jitter,
+    ) -> None:
+        self.schedule = schedule or Schedule()
+        self.lease = lease
+        self._jitter = jitter
+
+    async def enqueue(self, tx: Tx, entry: Entry, *, owner: UUID | None = None, trail: Trail | None = None) -> Enqueued:
+        """
+        Put a message at the end of its lane, and `trail` with it, in one statement.
+
+        With an `owner` a free lane is claimed for him at once. When a copy with the same key is there, or commits
+        while this one waits for it, nothing is written and the copy is given.
+        """
+        token = uuid4() if owner else None
+        params = {name: getattr(entry, name) for name in statements.ENTRY}
+        params |= {"owner": owner, "token": token, "lease": self.lease}
+        row = await _carried(tx, statements.ENQUEUE, statements.ENQUEUE_END, params, trail)
+        if row["message_id"] is None:
+            await tx.run(statements.TAKE_BACK, lane_id=row["lane_id"], claimed=row["claimed"])
+            kept = await self.find(tx, entry.sender, entry.besked_id)
+            return Enqueued(message=_there(kept), fresh=False)
+        known = {name: getattr(entry, name) for name in statements.ENTRY}
+        stored = Stored(**known, message_id=row["message_id"], lane_id=row["lane_id"], status=Status(row["status"]))
+        if owner is None or token is None or not row["claimed"]:
+            return Enqueued(message=stored, fresh=True)
+        claim = Claim(owner=owner, token=token, lane_id=stored.lane_id, messages=(stored,))
+        return Enqueued(message=stored, fresh=True, claim=claim)
+
+    async def find(self, tx: Tx, sender: UUID, besked_id: UUID) -> Stored | None:
+        """Give the message with this key, or None."""
+        return _stored(await tx.one(statements.FIND, sender=sender, besked_id=besked_id))
+
+    async def get(self, tx: Tx, message_id: int) -> Stored | None:
+        """Give the message with this number, or None."""
+        return _stored(await tx.one(statements.GET, message_id=message_id))
+
+    async def parked(self, tx: Tx, *, limit: int = 1000) -> list[Stored]:
+        """Give what waits for a person, oldest first."""
+        return [_there(_stored(row)) for row in await tx.all(statements.LIST_PARKED, limit=limit)]
+
+    async def claim(
+        self,
+        tx: Tx,
+        owner: UUID,
+        *,
+        now: datetime,
+        lanes: int = 1,
+        messages: int = BATCH,
+        avoid: Collection[UUID] = (),
+    ) -> list[Claim]:
+        """
+        Take the first messages of up to `lanes` lanes that are due, oldest first, none of them for `avoid`.
+
+        What a lapsed lease left behind goes back first, with an attempt whose outcome is unknown.
+        """
+        token = uuid4()
+        rows = await tx.all(
+            statements.CLAIM_LANES, owner=owner, token=token, lease=self.lease, now=now, lanes=lanes, avoid=list(avoid)
+        )
+        if not rows:
+            return []
+        if lapsed := [row["lane_id"] for row in rows if row["lapsed"]]:
+            await tx.run(statements.PUT_BACK_LAPSED, lane_ids=lapsed, now=now)
+        lane_ids = [row["lane_id"] for row in rows]
+        taken: dict[int, list[Stored]] = {lane_id: [] for lane_id in lane_ids}
+        for row in await tx.all(statements.CLAIM_MESSAGES, lane_ids=lane_ids, messages=messages):
+            taken[row["lane_id"]].append(_there(_stored(row)))
+        return [
+            Claim(owner=owner, token=token, lane_id=lane_id, messages=tuple(sorted(found, key=_number)))
+            for lane_id, found in taken.items()
+        ]
+
+    async def settle(
+        self,
+        tx: Tx,
+        claim: Claim,
+        message: Stored,
+        *,
+        status: Status,
+        now: datetime,
+        receipt: bytes | None = None,
+        detail: str = "",
+        trail: Trail | None = None,
+    ) -> Status | None:
+        """
+        Say what came of sending `message`, and write `trail` with it; give the status it has now.
+
+        QUEUED is a failure: the message and those behind it wait for the back-off, or a person (PARKED) after five
+        days. The claim ends with its last message, a failure or a parking. None: the claim was somebody else's by
+        then, or the message was settled; nothing changed but the attempt log.
+        """
+        check_move(Status.SENDING, status)
+        failed = status is Status.QUEUED
+        if failed and self.schedule.give_up(message.first_attempt_at or now, now):
+            status = Status.PARKED
+        next_at = self.schedule.next_attempt(now, message.failures + 1, self._jitter()) if failed else now
+        params = {
+            "lane_id": claim.lane_id,
+            "token": claim.token,
+            "owner": claim.owner,
+            "lease": self.lease,
+            "message_id": message.message_id,
+            "municipality_cvr": message.municipality_cvr,
+            "status": status.value,
+            "closes": int(status not in OPEN),
+            "parks": status is Status.PARKED,
+            "ends": status in OPEN or message.message_id == claim.messages[-1].message_id,
+            "counts": int(failed),
+            "next_at": next_at,
+            "repeat_at": self.schedule.repeat_at(now, 0) if status is Status.UNDER_WAY else None,
+            "receipt": receipt,
+            "detail": detail,
+            "now": now,
+        }
+        row = await _carried(tx, statements.SETTLE, statements.SETTLE_END, params, trail)
+        return None if row["stale"] else status
+
+    async def release(self, tx: Tx, claim: Claim, *, next_at: datetime) -> bool:
+        """Hand back what of a claim has not been settled, due at `next_at`, without counting a failure."""
+        return bool(await tx.all(statements.RELEASE, lane_id=claim.lane_id, token=claim.token, next_at=next_at))
+
+    async def extend(self, tx: Tx, claim: Claim) -> bool:
+        """Start the lease anew; False when the claim is somebody else's by now."""
+        return await tx.run(statements.EXTEND, lane_id=claim.lane_id, token=claim.token, lease=self.lease) > 0
+
+    async def replay(self, tx: Tx, message_id: int, *, now: datetime) -> bool:
+        """Let a parked message go again, its five days anew; False when it is not parked."""
+        check_move(Status.PARKED, Status.QUEUED)
+        return await tx.run(statements.REPLAY, message_id=message_id, now=now) > 0
+
+    async def discard(self, tx: Tx, message_id: int, *, receipt: bytes, now: datetime, reason: str) -> bool:
+        """End a parked message for good with `receipt` (sealed), so that its lane goes on; False when not parked."""
+        check_move(Status.PARKED, Status.DISCARDED)
+        return await tx.run(statements.DISCARD, message_id=message_id, receipt=receipt, now=now, detail=reason) > 0
+
+    async def repeats(self, tx: Tx, *, now: datetime, limit: int = BATCH) -> list[Stored]:
+        """Take what is to be asked for again; the next time to ask is set at once, so no lease is needed."""
+        due = [_there(_stored(row)) for row in await tx.all(statements.REPEATS_DUE, now=now, limit=limit)]
+        if due:
+            later = [
+                {"message_id": each.message_id, "repeat_at": self.schedule.repeat_at(now, each.repeats + 1)}
+                for each in due
+            ]
+            await tx.many(statements.REPEAT_NEXT, later)
+        return due
+
+    async def repeated(
+        self, tx: Tx, message: Stored, *, status: Status, now: datetime, receipt: bytes | None = None, detail: str = ""
+    ) -> bool:
+        """Settle a message whose end a repeat has brought: DELIVERED or REFUSED; False when it was settled before."""
+        check_move(Status.UNDER_WAY, status)
+        row = await tx.one(
+            statements.REPEATED,
+            message_id=message.message_id,
+            municipality_cvr=message.municipality_cvr,
+            status=status.value,
+            receipt=receipt,
+            now=now,
+            detail=detail,
+        )
+        return row is not None and not row["stale"]
+
+    async def due(self, tx: Tx, *, avoid: Collection[UUID] = ()) -> datetime | None:
+        """Say when the next thing is due that nobody holds, none of it for `avoid`; None when there is nothing."""
+        row = await tx.one(statements.DUE, avoid=list(avoid))
+        due: datetime | None = row["due"] if row else None
+        return due
+
+    async def in_flight(self, tx: Tx) -> int:
+        """Count what is claimed at this moment."""
+        return (await self.counts(tx))[Status.SENDING]
+
+    async def counts(self, tx: Tx) -> dict[Status, int]:
+        """Count what has not ended, by status."""
+        found = {row["status"]: row["number"] for row in await tx.all(statements.COUNTS)}
+        return {status: found.get(status.value, 0) for status in (*sorted(OPEN), Status.UNDER_WAY)}
+
+
+async def _carried(tx: Tx, body: str, end: str, params: Mapping[str, object], trail: Trail | None) -> Row:
+    if trail:
+        row = await tx.one(f"{body}, trail AS ({trail.statement}){end}", **params, **trail.params)
+    else:
+        row = await tx.one(body + end, **params)
+    return row or {}
+
+
+def _number(message: Stored) -> int:
+    return message.message_id
+
+
+def _stored(row: Row | None) -> Stored | None:
+    if row is None:
+        return None
+    known = {name: row[name] for name in statements.STORED}
+    known["status"] = Status(known["status"])
+    return Stored(**known)
+
+
+def _there(stored: Stored | None) -> Stored:
+    if stored is None:
+        raise LookupError("A message that was just seen is gone.")
+    return stored

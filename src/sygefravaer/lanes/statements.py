@@ -1,0 +1,278 @@
+# SPDX-License-Identifier: MPL-2.0
+"""
+The SQL of the lanes: their tables, and one statement for each thing that is done to them.
+
+The database's clock is asked in one constant, for the lease.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Final
+
+from sygefravaer.lanes.values import Entry, Stored
+
+LEASE_NOW: Final = "clock_timestamp()"  # the one use of the database's clock in the house
+
+MIGRATIONS: Final = (
+    """
+CREATE TABLE lane (
+    lane_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    recipient uuid NOT NULL,
+    municipality_cvr text NOT NULL,
+    case_key text NOT NULL,
+    open integer NOT NULL CHECK (open >= 0),
+    parked boolean NOT NULL DEFAULT false,
+    next_at timestamptz NOT NULL,
+    owner uuid,
+    token uuid,
+    lease_until timestamptz,
+    UNIQUE (recipient, municipality_cvr, case_key)
+) WITH (fillfactor = 80);
+
+CREATE INDEX lane_due ON lane (recipient, next_at) WHERE open > 0 AND NOT parked;
+
+CREATE TABLE message (
+    message_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    lane_id bigint NOT NULL REFERENCES lane,
+    recipient uuid NOT NULL,
+    municipality_cvr text NOT NULL,
+    case_key text NOT NULL,
+    sender uuid NOT NULL,
+    besked_id uuid NOT NULL,
+    operation text NOT NULL,
+    korrelations_id uuid,
+    reference_besked_id uuid,
+    nemrefusions_id uuid,
+    sags_id uuid,
+    cpr_key bytea NOT NULL,
+    digest bytea NOT NULL,
+    body bytea NOT NULL,
+    accepted_at timestamptz NOT NULL,
+    call_uuid uuid,
+    status text NOT NULL CHECK (
+        status IN ('queued', 'sending', 'delivered', 'refused', 'under_way', 'parked', 'discarded')
+    ),
+    failures integer NOT NULL DEFAULT 0,
+    first_attempt_at timestamptz,
+    settled_at timestamptz,
+    receipt bytea,
+    detail text NOT NULL DEFAULT '',
+    repeats integer NOT NULL DEFAULT 0,
+    repeat_at timestamptz,
+    UNIQUE (sender, besked_id)
+) WITH (fillfactor = 80);
+
+CREATE INDEX message_open ON message (lane_id, message_id) WHERE status IN ('queued', 'sending', 'parked');
+CREATE INDEX message_repeat ON message (repeat_at) WHERE repeat_at IS NOT NULL;
+
+CREATE TABLE attempt (
+    attempt_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    message_id bigint NOT NULL REFERENCES message,
+    municipality_cvr text NOT NULL,
+    owner uuid,
+    at timestamptz NOT NULL,
+    outcome text NOT NULL,
+    stale boolean NOT NULL DEFAULT false,
+    detail text NOT NULL DEFAULT ''
+);
+
+CREATE INDEX attempt_message ON attempt (message_id);
+""",
+)
+
+ENTRY: Final = tuple(column.name for column in fields(Entry))
+STORED: Final = tuple(column.name for column in fields(Stored))
+COLUMNS: Final = ", ".join(f"message.{name}" for name in STORED)
+
+ENQUEUE: Final = f"""
+WITH taken AS (
+    INSERT INTO lane AS held (recipient, municipality_cvr, case_key, open, next_at, owner, token, lease_until)
+    VALUES (%(recipient)s, %(municipality_cvr)s, %(case_key)s, 1, %(accepted_at)s, %(owner)s::uuid, %(token)s::uuid,
+            CASE WHEN %(token)s::uuid IS NOT NULL THEN {LEASE_NOW} + %(lease)s::interval END)
+    ON CONFLICT (recipient, municipality_cvr, case_key) DO UPDATE SET
+        open = held.open + 1,
+        next_at = CASE WHEN held.open = 0 THEN excluded.next_at ELSE held.next_at END,
+        owner = CASE WHEN held.open = 0 THEN excluded.owner ELSE held.owner END,
+        token = CASE WHEN held.open = 0 THEN excluded.token ELSE held.token END,
+        lease_until = CASE WHEN held.open = 0 THEN excluded.lease_until ELSE held.lease_until END
+    RETURNING lane_id, coalesce(token = %(token)s::uuid, false) AS claimed
+), fresh AS (
+    INSERT INTO message (lane_id, status, {", ".join(ENTRY)})
+    SELECT lane_id, CASE WHEN claimed THEN 'sending' ELSE 'queued' END, {", ".join(f"%({name})s" for name in ENTRY)}
+    FROM taken
+    ON CONFLICT (sender, besked_id) DO NOTHING
+    RETURNING message_id, lane_id, status
+), gate AS (SELECT FROM fresh)"""
+
+ENQUEUE_END: Final = """
+SELECT taken.lane_id, taken.claimed, fresh.message_id, fresh.status FROM taken LEFT JOIN fresh ON true"""
+
+TAKE_BACK: Final = """
+UPDATE lane SET
+    open = open - 1,
+    owner = CASE WHEN %(claimed)s THEN NULL ELSE owner END,
+    token = CASE WHEN %(claimed)s THEN NULL ELSE token END,
+    lease_until = CASE WHEN %(claimed)s THEN NULL ELSE lease_until END
+WHERE lane_id = %(lane_id)s"""
+
+FIND: Final = f"SELECT {COLUMNS} FROM message WHERE sender = %(sender)s AND besked_id = %(besked_id)s"
+GET: Final = f"SELECT {COLUMNS} FROM message WHERE message_id = %(message_id)s"
+LIST_PARKED: Final = f"""
+SELECT {COLUMNS} FROM message
+WHERE status IN ('queued', 'sending', 'parked') AND status = 'parked' ORDER BY message_id LIMIT %(limit)s"""
+
+# Recipients with open lanes, by one index step each: a recipient that is left out costs a step, not its backlog.
+WAITING: Final = """
+WITH RECURSIVE each (recipient) AS (
+    (SELECT recipient FROM lane WHERE open > 0 AND NOT parked ORDER BY recipient LIMIT 1)
+    UNION ALL
+    SELECT (SELECT lane.recipient FROM lane WHERE open > 0 AND NOT parked AND lane.recipient > each.recipient
+            ORDER BY lane.recipient LIMIT 1)
+    FROM each WHERE each.recipient IS NOT NULL
+), waiting AS (
+    SELECT recipient FROM each WHERE recipient IS NOT NULL AND recipient <> ALL (%(avoid)s::uuid[])
+)"""
+
+UNHELD: Final = f"open > 0 AND NOT parked AND (lease_until IS NULL OR lease_until <= {LEASE_NOW})"
+
+# More candidates than wanted, so that several who claim at the same instant all find something.
+CLAIM_LANES: Final = f"""{WAITING}, candidate AS (
+    SELECT found.lane_id FROM waiting CROSS JOIN LATERAL (
+        SELECT lane_id, next_at FROM lane
+        WHERE lane.recipient = waiting.recipient AND next_at <= %(now)s AND {UNHELD}
+        ORDER BY next_at LIMIT 4 * %(lanes)s + 8
+    ) AS found
+    ORDER BY found.next_at LIMIT 4 * %(lanes)s + 8
+), due AS (
+    SELECT lane_id, token IS NOT NULL AS lapsed FROM lane
+    WHERE lane_id IN (SELECT lane_id FROM candidate) AND next_at <= %(now)s AND {UNHELD}
+    ORDER BY next_at
+    LIMIT %(lanes)s
+    FOR UPDATE SKIP LOCKED
+)
+UPDATE lane SET owner = %(owner)s, token = %(token)s, lease_until = {LEASE_NOW} + %(lease)s::interval
+FROM due WHERE lane.lane_id = due.lane_id
+RETURNING lane.lane_id, due.lapsed"""
+
+PUT_BACK_LAPSED: Final = """
+WITH left_over AS (
+    SELECT message_id, row_number() OVER (PARTITION BY lane_id ORDER BY message_id) = 1 AS head
+    FROM message WHERE lane_id = ANY (%(lane_ids)s) AND status = 'sending'
+), back AS (
+    UPDATE message SET
+        status = 'queued',
+        first_attempt_at = CASE WHEN head THEN coalesce(first_attempt_at, %(now)s) ELSE first_attempt_at END
+    FROM left_over WHERE message.message_id = left_over.message_id
+    RETURNING message.message_id, municipality_cvr
+)
+INSERT INTO attempt (message_id, municipality_cvr, at, outcome, detail)
+SELECT message_id, municipality_cvr, %(now)s, 'unknown', 'the lease ran out' FROM back"""
+
+# A statement of its own, after the lanes are locked: what was committed before the lock must be seen.
+CLAIM_MESSAGES: Final = f"""
+WITH head AS (
+    SELECT message_id FROM unnest(%(lane_ids)s::bigint[]) AS lane (lane_id) CROSS JOIN LATERAL (
+        SELECT message_id FROM message
+        WHERE message.lane_id = lane.lane_id AND status IN ('queued', 'sending', 'parked') AND status = 'queued'
+        ORDER BY message_id LIMIT %(messages)s
+    ) AS first
+)
+UPDATE message SET status = 'sending' FROM head WHERE message.message_id = head.message_id
+RETURNING {COLUMNS}"""
+
+SETTLE: Final = f"""
+WITH held AS (
+    UPDATE lane SET
+        open = open - %(closes)s,
+        parked = %(parks)s,
+        next_at = %(next_at)s,
+        owner = CASE WHEN %(ends)s THEN NULL ELSE owner END,
+        token = CASE WHEN %(ends)s THEN NULL ELSE token END,
+        lease_until = CASE WHEN %(ends)s THEN NULL ELSE {LEASE_NOW} + %(lease)s::interval END
+    WHERE lane_id = %(lane_id)s AND token = %(token)s
+      AND EXISTS (SELECT FROM message WHERE message_id = %(message_id)s AND status = 'sending')
+    RETURNING lane_id
+), moved AS (
+    UPDATE message SET
+        status = %(status)s,
+        receipt = coalesce(%(receipt)s, receipt),
+        failures = failures + %(counts)s,
+        first_attempt_at = coalesce(first_attempt_at, %(now)s),
+        settled_at = CASE WHEN %(closes)s > 0 THEN %(now)s::timestamptz END,
+        repeat_at = %(repeat_at)s,
+        detail = %(detail)s
+    FROM held WHERE message_id = %(message_id)s
+), back AS (
+    UPDATE message SET status = 'queued'
+    FROM held
+    WHERE message.lane_id = held.lane_id AND status IN ('queued', 'sending', 'parked') AND status = 'sending'
+      AND message_id > %(message_id)s AND %(ends)s
+), gate AS (SELECT FROM held)"""
+
+SETTLE_END: Final = """
+INSERT INTO attempt (message_id, municipality_cvr, owner, at, outcome, stale, detail)
+SELECT %(message_id)s, %(municipality_cvr)s, %(owner)s, %(now)s, %(status)s, NOT EXISTS (SELECT FROM held), %(detail)s
+RETURNING stale"""
+
+RELEASE: Final = """
+WITH held AS (
+    UPDATE lane SET owner = NULL, token = NULL, lease_until = NULL, next_at = %(next_at)s
+    WHERE lane_id = %(lane_id)s AND token = %(token)s
+    RETURNING lane_id
+), back AS (
+    UPDATE message SET status = 'queued'
+    FROM held
+    WHERE message.lane_id = held.lane_id AND status IN ('queued', 'sending', 'parked') AND status = 'sending'
+)
+SELECT lane_id FROM held"""
+
+EXTEND: Final = f"""
+UPDATE lane SET lease_until = {LEASE_NOW} + %(lease)s::interval WHERE lane_id = %(lane_id)s AND token = %(token)s"""
+
+REPLAY: Final = """
+WITH moved AS (
+    UPDATE message SET status = 'queued', failures = 0, first_attempt_at = NULL
+    WHERE message_id = %(message_id)s AND status = 'parked'
+    RETURNING lane_id
+)
+UPDATE lane SET parked = false, next_at = %(now)s FROM moved WHERE lane.lane_id = moved.lane_id"""
+
+DISCARD: Final = """
+WITH moved AS (
+    UPDATE message SET status = 'discarded', receipt = %(receipt)s, settled_at = %(now)s, detail = %(detail)s
+    WHERE message_id = %(message_id)s AND status = 'parked'
+    RETURNING lane_id
+)
+UPDATE lane SET parked = false, open = open - 1, next_at = %(now)s FROM moved WHERE lane.lane_id = moved.lane_id"""
+
+REPEATS_DUE: Final = f"""
+SELECT {COLUMNS} FROM message WHERE repeat_at <= %(now)s ORDER BY repeat_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED"""
+
+REPEAT_NEXT: Final = """
+UPDATE message SET repeats = repeats + 1, repeat_at = %(repeat_at)s WHERE message_id = %(message_id)s"""
+
+REPEATED: Final = """
+WITH moved AS (
+    UPDATE message SET
+        status = %(status)s, receipt = coalesce(%(receipt)s, receipt), settled_at = %(now)s, repeat_at = NULL,
+        detail = %(detail)s
+    WHERE message_id = %(message_id)s AND status = 'under_way'
+    RETURNING message_id
+)
+INSERT INTO attempt (message_id, municipality_cvr, at, outcome, stale, detail)
+SELECT %(message_id)s, %(municipality_cvr)s, %(now)s, %(status)s, NOT EXISTS (SELECT FROM moved), %(detail)s
+RETURNING stale"""
+
+DUE: Final = f"""{WAITING}
+SELECT least(
+    (SELECT min(found.next_at) FROM waiting CROSS JOIN LATERAL (
+        SELECT next_at FROM lane WHERE lane.recipient = waiting.recipient AND {UNHELD} ORDER BY next_at LIMIT 1
+    ) AS found),
+    (SELECT min(repeat_at) FROM message WHERE repeat_at IS NOT NULL)
+) AS due"""
+
+COUNTS: Final = """
+SELECT status, count(*) AS number FROM message WHERE status IN ('queued', 'sending', 'parked') GROUP BY status
+UNION ALL
+SELECT 'under_way', count(*) FROM message WHERE repeat_at IS NOT NULL"""
