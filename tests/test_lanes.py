@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from sygefravaer.errors import StoreUnavailable
 from sygefravaer.lanes import GIVE_UP, OPEN, TRANSITIONS, Entry, Lanes, Pump, Schedule, Status, Verdict
 from sygefravaer.lanes.room import _there
-from sygefravaer.store import Trail
+from sygefravaer.store import Store, Trail
 
 KSD, VIBORG, AARHUS = UUID(int=1), UUID(int=2), UUID(int=3)
 NOW = datetime(2026, 3, 2, 9, tzinfo=UTC)
@@ -730,6 +730,50 @@ async def test_a_pump_asks_again_for_what_is_under_way_until_it_has_the_end(stor
             await until(lambda count=count: asyncio.sleep(0, len(receiver.got) == count))
         await until(has(store, lanes, refused=1))
     assert told == [Status.UNDER_WAY, Status.REFUSED]
+
+
+async def test_a_pump_says_what_is_in_its_hands_until_it_is_settled(store, lanes, clock):
+    """A lane and a repeat both, also the repeat that the database shows as due later only."""
+    receiver = Receiver()
+    receiver.gate.clear()
+    await under_way(store, lanes)
+    await accept(store, lanes)
+    async with pumping(store, lanes, receiver, clock) as pump:
+        await until(lambda: asyncio.sleep(0, len(receiver.got) == 1))
+        assert pump.busy == 1
+        clock.advance(timedelta(minutes=1))
+        await until(lambda: asyncio.sleep(0, len(receiver.got) == 2))
+        assert pump.busy == 2
+        receiver.gate.set()
+        await until(has(store, lanes, delivered=2))
+        await until(lambda: asyncio.sleep(0, pump.busy == 0))
+
+
+async def test_a_pump_has_in_its_hands_what_it_has_just_taken(store, lanes, clock):
+    """At no instant is a repeat neither due in the database nor counted by the pump."""
+    await under_way(store, lanes)
+    clock.advance(timedelta(minutes=1))
+    receiver = Receiver()
+    receiver.gate.clear()
+    seen = []
+
+    class Watched(Store):
+        @contextlib.asynccontextmanager
+        async def tx(self):
+            async with store.tx() as tx:
+                yield tx
+            seen.append((len(receiver.got), pump.busy))
+
+        def read(self):
+            return store.read()
+
+    pump = Pump(Watched("", schema="any"), lanes, receiver, clock=clock, poll=0.05)
+    task = asyncio.create_task(pump.run())
+    await until(lambda: asyncio.sleep(0, len(receiver.got) == 1))
+    receiver.gate.set()
+    pump.stop()
+    await asyncio.wait_for(task, 10)
+    assert seen[0] == (0, 1)
 
 
 async def test_a_repeat_that_comes_late_tells_nobody_twice(store, lanes, clock):

@@ -23,10 +23,10 @@ from sygefravaer.jobcenter.chaos import Chaos
 from sygefravaer.jobcenter.inbox import Inbox
 from sygefravaer.jobcenter.policy import Policy
 from sygefravaer.jobcenter.rooms import Rooms
-from sygefravaer.jobcenter.sending import Outbox, OutboxPump
+from sygefravaer.jobcenter.sending import Outbox
 from sygefravaer.jobcenter.service import Reception
 from sygefravaer.jobcenter.writing import Writer
-from sygefravaer.lanes import Lanes
+from sygefravaer.lanes import Lanes, Pump
 from sygefravaer.ledger import Ledger
 from sygefravaer.store import Store
 from sygefravaer.vault import Vault
@@ -94,7 +94,7 @@ class Jobcenter:
             answering=self._answering,
             sent=self._wake_pump,
         )
-        self._pump = OutboxPump(store, lanes, outbox.deliver, clock=clock, settled=outbox.settled)
+        self._pump = Pump(store, lanes, outbox.deliver, clock=clock, settled=outbox.settled)
         chaos = Chaos()
         reception = Reception(
             ledger=Ledger(store, vault, clock),

@@ -17,8 +17,8 @@ from sygefravaer.jobcenter.answering import Answering
 from sygefravaer.jobcenter.cases import LinkedCase, Register, Sag
 from sygefravaer.jobcenter.chaos import Chaos
 from sygefravaer.jobcenter.inbox import Inbox
-from sygefravaer.jobcenter.sending import Outbox, OutboxPump
-from sygefravaer.lanes import Lanes
+from sygefravaer.jobcenter.sending import Outbox
+from sygefravaer.lanes import Lanes, Pump
 from sygefravaer.store import Store, Tx
 
 
@@ -38,7 +38,7 @@ class Rooms:
     outbox: Outbox
     answering: Answering
     agenda: Agenda
-    pump: OutboxPump
+    pump: Pump
     chaos: Chaos
 
     def wake(self) -> None:

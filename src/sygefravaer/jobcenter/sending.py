@@ -25,7 +25,7 @@ from sygefravaer.contract.names import SERVICE_UUIDS, SYGEFRAVAER
 from sygefravaer.contract.operations import OPERATIONS, case_key, operation_for
 from sygefravaer.errors import CallFailed
 from sygefravaer.jobcenter.inbox import Inbox
-from sygefravaer.lanes import Entry, Lanes, Pump, Status, Stored, Verdict
+from sygefravaer.lanes import Entry, Lanes, Status, Stored, Verdict
 from sygefravaer.store import Row, Tx
 from sygefravaer.vault import Vault
 
@@ -211,12 +211,3 @@ class Outbox:
             "UPDATE task SET done_at = %(now)s WHERE task_id = %(id)s AND done_at IS NULL", id=task_id, now=now
         )
         return touched > 0
-
-
-class OutboxPump(Pump):
-    """The loop that empties the outbox, and says whether it is at work."""
-
-    @property
-    def busy(self) -> int:
-        """Count the lanes and repeats that are being worked at, until they are settled."""
-        return len(self._work)

@@ -28,8 +28,7 @@ from sygefravaer.ksd.lifecycle import State
 from sygefravaer.ksd.opening import Seeding
 from sygefravaer.ksd.overview import Overview
 from sygefravaer.ksd.policy import Policies
-from sygefravaer.ksd.sending import OutboxPump
-from sygefravaer.lanes import Lanes
+from sygefravaer.lanes import Lanes, Pump
 from sygefravaer.store import Store
 
 LIMIT: Final = 100
@@ -48,7 +47,7 @@ class Acts:
     store: Store
     clock: Clock
     lanes: Lanes
-    pump: OutboxPump
+    pump: Pump
     overview: Overview
     policies: Policies
     chaos: Chaos

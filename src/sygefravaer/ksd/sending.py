@@ -31,7 +31,7 @@ from sygefravaer.contract.messages import (
 from sygefravaer.contract.names import SERVICE_UUIDS, SYGEFRAVAER_JC
 from sygefravaer.contract.operations import OPERATIONS, Environment, case_key, judge, operation_for
 from sygefravaer.errors import CallFailed
-from sygefravaer.lanes import Entry, Lanes, Pump, Status, Stored, Verdict
+from sygefravaer.lanes import Entry, Lanes, Status, Stored, Verdict
 from sygefravaer.store import Tx
 from sygefravaer.vault import Vault
 
@@ -239,12 +239,3 @@ class Outbox:
                 await self.put(tx, again)
         await tx.run(_TOLD_BY, old=message.besked_id, new=new, sags_id=message.sags_id)
         return True
-
-
-class OutboxPump(Pump):
-    """The loop that empties the outbox, and says whether it is at work."""
-
-    @property
-    def busy(self) -> int:
-        """Count the lanes and repeats that are being worked at, until they are settled."""
-        return len(self._work)

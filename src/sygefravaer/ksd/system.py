@@ -26,9 +26,9 @@ from sygefravaer.ksd.lookups import Lookups
 from sygefravaer.ksd.opening import Seeding
 from sygefravaer.ksd.overview import Overview
 from sygefravaer.ksd.policy import Policies
-from sygefravaer.ksd.sending import Outbox, OutboxPump
+from sygefravaer.ksd.sending import Outbox
 from sygefravaer.ksd.service import Service
-from sygefravaer.lanes import Lanes
+from sygefravaer.lanes import Lanes, Pump
 from sygefravaer.ledger import Ledger
 from sygefravaer.store import Store
 from sygefravaer.vault import Vault
@@ -70,7 +70,7 @@ class Ksd:
             vault=vault, clock=clock, client=client, lanes=lanes, system_id=system_id, environment=environment
         )
         casework = Casework(cases, outbox)
-        self._pump = OutboxPump(store, lanes, outbox.deliver, clock=clock, settled=outbox.settled)
+        self._pump = Pump(store, lanes, outbox.deliver, clock=clock, settled=outbox.settled)
         self._pumping: asyncio.Task[None] | None = None
         lookups = Lookups(store, vault, cases, now=clock.now, takes_substitutes=self._policies.takes_substitutes)
         service = Service(

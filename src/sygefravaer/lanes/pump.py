@@ -69,12 +69,16 @@ class Pump:
         self._poll = poll
         self._wake = asyncio.Event()
         self._stopping = False
+        self._taken = 0  # claims and repeats that the database has given out and that no task holds yet
         self._work: set[asyncio.Task[None]] = set()
 
     @property
     def busy(self) -> int:
-        """Count the lanes and repeats in hand, until they are settled: a repeat counts in no status of the database."""
-        return len(self._work)
+        """Count the lanes and repeats in hand, from when they are taken until they are settled.
+
+        In the database a repeat that is being asked for looks as one that is asked for later.
+        """
+        return self._taken + len(self._work)
 
     def wake(self) -> None:
         """Look at once whether something is due."""
@@ -110,9 +114,13 @@ class Pump:
         now, room = self._clock.now(), self._concurrency - len(self._work)
         if room <= 0:
             return True
-        async with self._store.tx() as tx:
-            claims = await self._lanes.claim(tx, self.owner, now=now, lanes=room)
-            again = await self._lanes.repeats(tx, now=now, limit=room - len(claims)) if room > len(claims) else []
+        try:
+            async with self._store.tx() as tx:
+                claims = await self._lanes.claim(tx, self.owner, now=now, lanes=room)
+                again = await self._lanes.repeats(tx, now=now, limit=room - len(claims)) if room > len(claims) else []
+                self._taken = len(claims) + len(again)
+        finally:
+            self._taken = 0
         for claim in claims:
             self._start(self._carry(claim))
         for message in again:
