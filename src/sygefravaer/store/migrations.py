@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: MPL-2.0
+"""Running migrations: each room's, in order, all or nothing, one process at a time."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+
+import psycopg
+
+from sygefravaer.errors import MigrationError
+from sygefravaer.store.pool import Store, Tx
+
+_MIGRATION_TABLE: Final = """
+CREATE TABLE IF NOT EXISTS migration (
+    room text NOT NULL,
+    number integer NOT NULL,
+    digest bytea NOT NULL,
+    applied_at timestamptz NOT NULL,
+    PRIMARY KEY (room, number)
+)
+"""
+
+
+async def migrate(store: Store, rooms: Sequence[tuple[str, Sequence[str]]], *, now: datetime) -> list[str]:
+    """
+    Bring the schema to what this version of the program wants; give what was done, as `room 1`.
+
+    `rooms` is each room's name and its migrations, in the order in which they are to run. All or nothing, one process
+    at a time. A migration that was changed after it ran, or a database that a newer version has been at, raises
+    `MigrationError` and changes nothing.
+    """
+    done: list[str] = []
+    async with store.tx() as tx:
+        await tx.one("SELECT pg_advisory_xact_lock(hashtextextended(%(name)s, 0))", name=f"migrate {store.schema}")
+        await tx.run(_MIGRATION_TABLE)
+        there = {
+            (row["room"], row["number"]): bytes(row["digest"])
+            for row in await tx.all("SELECT room, number, digest FROM migration")
+        }
+        for room, texts in rooms:
+            for number, text in enumerate(texts, start=1):
+                digest = hashlib.sha256(text.encode()).digest()
+                kept = there.pop((room, number), None)
+                if kept is None:
+                    await _apply(tx, room, number, text)
+                    await tx.run(
+                        "INSERT INTO migration (room, number, digest, applied_at)"
+                        " VALUES (%(room)s, %(number)s, %(digest)s, %(now)s)",
+                        room=room,
+                        number=number,
+                        digest=digest,
+                        now=now,
+                    )
+                    done.append(f"{room} {number}")
+                elif kept != digest:
+                    raise MigrationError(f"Migration {room} {number} was changed after it ran; add a new one instead.")
+        if there:
+            room, number = min(there)
+            raise MigrationError(
+                f"The database has migration {room} {number}, which this version does not know: it is newer. "
+                "Start a version at least as new as the one that was here before."
+            )
+    return done
+
+
+async def _apply(tx: Tx, room: str, number: int, text: str) -> None:
+    try:
+        await tx._connection.execute(text, prepare=False)  # noqa: SLF001  several statements
+    except psycopg.Error as error:
+        raise MigrationError(f"Migration {room} {number} failed ({type(error).__name__}).") from error
