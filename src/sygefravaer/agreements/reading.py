@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: MPL-2.0
+"""The registers read, today's word each time: what a decision needs in one statement, and where a message goes."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from sygefravaer.agreements.decision import Agreement, Caller, Decision, Facts, Grant, Route, Status, decide
+from sygefravaer.contract.operations import Environment, Service
+from sygefravaer.identity import Identity
+from sygefravaer.store import Row, Tx
+
+DENMARK: Final = ZoneInfo("Europe/Copenhagen")
+
+_ROUTE: Final = """
+SELECT t.route_id, t.municipality_cvr AS route_cvr, t.system_id AS route_system, t.url, t.takes_substitute
+FROM route t JOIN system ts ON ts.system_id = t.system_id AND ts.environment = %(environment)s
+WHERE t.service = %(service)s AND t.municipality_cvr IN (%(municipality)s::text, '*')
+  AND t.valid_from <= %(on)s AND (t.valid_to IS NULL OR t.valid_to >= %(on)s)
+ORDER BY t.municipality_cvr = '*', t.valid_from DESC, t.created_at DESC, t.route_id LIMIT 1
+"""
+
+_FACTS: Final = f"""
+SELECT c.system_id, s.name, s.active AS system_active, c.active AS certificate_active,
+       c.valid_from AS certificate_from, c.valid_to AS certificate_to,
+       a.agreement_id, a.status, a.valid_from, a.valid_to,
+       r.route_id, r.route_cvr, r.route_system, r.url, r.takes_substitute,
+       CASE WHEN c.system_id IS NULL THEN EXISTS (
+           SELECT 1 FROM certificate o
+           WHERE o.environment = %(environment)s AND o.issuer = %(issuer)s AND o.serial_key = %(serial_key)s
+       ) ELSE false END AS renewed,
+       CASE WHEN c.system_id IS NOT NULL AND a.agreement_id IS NULL THEN ARRAY(
+           SELECT n.service || ' for ' || n.municipality_cvr FROM agreement n
+           WHERE n.system_id = c.system_id
+             AND (n.service = %(service)s OR n.municipality_cvr = %(municipality)s::text)
+           ORDER BY n.municipality_cvr = %(municipality)s::text DESC, n.municipality_cvr, n.service LIMIT 5
+       ) END AS near
+FROM (VALUES (1)) AS one (n)
+LEFT JOIN certificate c ON c.environment = %(environment)s AND c.thumbprint = %(thumbprint)s
+     AND c.issuer = %(issuer)s AND c.serial_key = %(serial_key)s
+LEFT JOIN system s ON s.system_id = c.system_id
+LEFT JOIN agreement a ON a.system_id = c.system_id AND a.service = %(service)s
+     AND a.municipality_cvr = %(municipality)s::text
+LEFT JOIN LATERAL ({_ROUTE}) r ON true
+"""
+
+
+def danish_day(instant: datetime) -> date:
+    """Say which day it is in Denmark."""
+    return instant.astimezone(DENMARK).date()
+
+
+async def facts(
+    tx: Tx,
+    identity: Identity,
+    *,
+    environment: Environment,
+    service: Service,
+    municipality_cvr: str | None,
+    now: datetime,
+) -> Facts:
+    """Read all that a decision about this call needs, route included, in one statement."""
+    on = danish_day(now)
+    rows = await tx.all(
+        _FACTS,
+        environment=environment.value,
+        issuer=identity.issuer,
+        serial_key=identity.serial_key,
+        thumbprint=identity.thumbprint,
+        service=service.value,
+        municipality=municipality_cvr,
+        on=on,
+    )
+    first = rows[0]
+    caller = None
+    if first["system_id"] is not None:
+        caller = Caller(
+            system_id=first["system_id"],
+            name=first["name"],
+            active=first["system_active"],
+            certificate_active=first["certificate_active"],
+            certificate_from=first["certificate_from"],
+            certificate_to=first["certificate_to"],
+        )
+    found = tuple(
+        Agreement(
+            agreement_id=row["agreement_id"],
+            status=Status(row["status"]),
+            valid_from=row["valid_from"],
+            valid_to=row["valid_to"],
+        )
+        for row in rows
+        if row["agreement_id"] is not None
+    )
+    return Facts(
+        on=on,
+        service=service,
+        municipality_cvr=municipality_cvr,
+        caller=caller,
+        renewed=first["renewed"],
+        agreements=found,
+        near=tuple(first["near"] or ()),
+        route=_route(first, service),
+    )
+
+
+async def explain(
+    tx: Tx,
+    identity: Identity,
+    *,
+    environment: Environment,
+    service: Service,
+    municipality_cvr: str | None,
+    now: datetime,
+) -> Decision:
+    """Decide about a call from what the registers say now."""
+    return decide(
+        await facts(tx, identity, environment=environment, service=service, municipality_cvr=municipality_cvr, now=now)
+    )
+
+
+async def authorise(
+    tx: Tx,
+    identity: Identity,
+    *,
+    environment: Environment,
+    service: Service,
+    municipality_cvr: str | None,
+    now: datetime,
+) -> Grant:
+    """Give the caller's right, or raise the fault of the rule that failed: what `explain` says, enforced."""
+    decision = await explain(
+        tx, identity, environment=environment, service=service, municipality_cvr=municipality_cvr, now=now
+    )
+    return decision.grant()
+
+
+async def route(
+    tx: Tx, *, environment: Environment, service: Service, municipality_cvr: str, now: datetime
+) -> Route | None:
+    """Find where messages of this service for this municipality go today."""
+    row = await tx.one(
+        _ROUTE, environment=environment.value, service=service.value, municipality=municipality_cvr, on=danish_day(now)
+    )
+    return None if row is None else _route(row, service)
+
+
+def _route(row: Row, service: Service) -> Route | None:
+    if row["route_id"] is None:
+        return None
+    return Route(
+        route_id=row["route_id"],
+        service=service,
+        municipality_cvr=row["route_cvr"],
+        system_id=row["route_system"],
+        url=row["url"],
+        takes_substitute=row["takes_substitute"],
+    )

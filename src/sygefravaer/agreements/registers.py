@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: MPL-2.0
+"""The registers: their tables, and how systems, certificates, agreements and routes get into them."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from enum import StrEnum
+from typing import Final
+from uuid import UUID
+
+from sygefravaer.agreements.decision import Status
+from sygefravaer.contract.operations import Environment, Service
+from sygefravaer.identity import Identity
+from sygefravaer.store import Tx
+
+ALL: Final = "*"  # a route for every municipality: how KSD is reached
+
+
+class Role(StrEnum):
+    """What a system is."""
+
+    JOBCENTER = "jobcenter"
+    KSD = "ksd"
+    OTHER = "other"
+
+
+MIGRATIONS: Final = (
+    """
+    CREATE TABLE system (
+        system_id   uuid PRIMARY KEY,
+        name        text NOT NULL,
+        vendor_cvr  text NOT NULL,
+        role        text NOT NULL CHECK (role IN ('jobcenter', 'ksd', 'other')),
+        environment text NOT NULL CHECK (environment IN ('test', 'production')),
+        active      boolean NOT NULL DEFAULT true,
+        created_at  timestamptz NOT NULL
+    );
+    CREATE TABLE certificate (
+        environment text NOT NULL,
+        thumbprint  text NOT NULL,
+        issuer      text NOT NULL,
+        serial_key  text NOT NULL,
+        subject     text NOT NULL,
+        system_id   uuid NOT NULL REFERENCES system,
+        active      boolean NOT NULL DEFAULT true,
+        valid_from  date NOT NULL,
+        valid_to    date,
+        created_at  timestamptz NOT NULL,
+        PRIMARY KEY (environment, thumbprint)
+    );
+    CREATE INDEX certificate_subject ON certificate (environment, issuer, serial_key);
+    CREATE TABLE agreement (
+        agreement_id     uuid PRIMARY KEY,
+        system_id        uuid NOT NULL REFERENCES system,
+        service          text NOT NULL,
+        municipality_cvr text NOT NULL,
+        status           text NOT NULL CHECK (status IN
+            ('draft', 'requested', 'approved', 'rejected', 'cancelled', 'terminated', 'suspended')),
+        valid_from       date NOT NULL,
+        valid_to         date,
+        created_at       timestamptz NOT NULL,
+        changed_at       timestamptz NOT NULL
+    );
+    CREATE INDEX agreement_of ON agreement (system_id, service, municipality_cvr);
+    CREATE TABLE route (
+        route_id         uuid PRIMARY KEY,
+        service          text NOT NULL,
+        municipality_cvr text NOT NULL,
+        system_id        uuid NOT NULL REFERENCES system,
+        url              text NOT NULL,
+        takes_substitute boolean NOT NULL DEFAULT false,
+        valid_from       date NOT NULL,
+        valid_to         date,
+        created_at       timestamptz NOT NULL
+    );
+    CREATE INDEX route_to ON route (service, municipality_cvr);
+    """,
+)
+
+
+async def register_system(
+    tx: Tx, *, system_id: UUID, name: str, vendor_cvr: str, role: Role, environment: Environment, now: datetime
+) -> None:
+    """Register a system, or correct the name of one that is there."""
+    await tx.run(
+        "INSERT INTO system (system_id, name, vendor_cvr, role, environment, created_at)"
+        " VALUES (%(system_id)s, %(name)s, %(vendor_cvr)s, %(role)s, %(environment)s, %(now)s)"
+        " ON CONFLICT (system_id) DO UPDATE SET name = EXCLUDED.name, vendor_cvr = EXCLUDED.vendor_cvr",
+        system_id=system_id,
+        name=name,
+        vendor_cvr=vendor_cvr,
+        role=role.value,
+        environment=environment.value,
+        now=now,
+    )
+
+
+async def register_certificate(
+    tx: Tx,
+    identity: Identity,
+    *,
+    system_id: UUID,
+    environment: Environment,
+    valid_from: date,
+    valid_to: date | None = None,
+    now: datetime,
+) -> None:
+    """Register one certificate as its system's; in one environment a certificate belongs to one system."""
+    await tx.run(
+        "INSERT INTO certificate (environment, thumbprint, issuer, serial_key, subject, system_id, valid_from,"
+        " valid_to, created_at) VALUES (%(environment)s, %(thumbprint)s, %(issuer)s, %(serial_key)s, %(subject)s,"
+        " %(system_id)s, %(valid_from)s, %(valid_to)s, %(now)s)"
+        " ON CONFLICT (environment, thumbprint) DO UPDATE SET system_id = EXCLUDED.system_id, active = true,"
+        " valid_from = EXCLUDED.valid_from, valid_to = EXCLUDED.valid_to",
+        environment=environment.value,
+        thumbprint=identity.thumbprint,
+        issuer=identity.issuer,
+        serial_key=identity.serial_key,
+        subject=identity.subject,
+        system_id=system_id,
+        valid_from=valid_from,
+        valid_to=valid_to,
+        now=now,
+    )
+
+
+async def grant_agreement(
+    tx: Tx,
+    *,
+    agreement_id: UUID,
+    system_id: UUID,
+    service: Service,
+    municipality_cvr: str,
+    valid_from: date,
+    valid_to: date | None = None,
+    status: Status = Status.APPROVED,
+    now: datetime,
+) -> None:
+    """Register an agreement, or change status and period of the one with this id."""
+    await tx.run(
+        "INSERT INTO agreement (agreement_id, system_id, service, municipality_cvr, status, valid_from, valid_to,"
+        " created_at, changed_at) VALUES (%(agreement_id)s, %(system_id)s, %(service)s, %(municipality_cvr)s,"
+        " %(status)s, %(valid_from)s, %(valid_to)s, %(now)s, %(now)s)"
+        " ON CONFLICT (agreement_id) DO UPDATE SET status = EXCLUDED.status, valid_from = EXCLUDED.valid_from,"
+        " valid_to = EXCLUDED.valid_to, changed_at = EXCLUDED.changed_at",
+        agreement_id=agreement_id,
+        system_id=system_id,
+        service=service.value,
+        municipality_cvr=municipality_cvr,
+        status=status.value,
+        valid_from=valid_from,
+        valid_to=valid_to,
+        now=now,
+    )
+
+
+async def set_route(
+    tx: Tx,
+    *,
+    route_id: UUID,
+    service: Service,
+    municipality_cvr: str,
+    system_id: UUID,
+    url: str,
+    takes_substitute: bool = False,
+    valid_from: date,
+    valid_to: date | None = None,
+    now: datetime,
+) -> None:
+    """
+    Let what goes to a municipality (or to all, `ALL`) be delivered to a system from a day on.
+
+    An open route that it replaces ends the day before. Of several routes for a day the one that began last counts.
+    """
+    await tx.run(
+        "UPDATE route SET valid_to = %(valid_from)s::date - 1 WHERE service = %(service)s AND valid_to IS NULL"
+        " AND municipality_cvr = %(municipality_cvr)s AND route_id <> %(route_id)s",
+        service=service.value,
+        municipality_cvr=municipality_cvr,
+        route_id=route_id,
+        valid_from=valid_from,
+    )
+    await tx.run(
+        "INSERT INTO route (route_id, service, municipality_cvr, system_id, url, takes_substitute, valid_from,"
+        " valid_to, created_at) VALUES (%(route_id)s, %(service)s, %(municipality_cvr)s, %(system_id)s, %(url)s,"
+        " %(takes_substitute)s, %(valid_from)s, %(valid_to)s, %(now)s)"
+        " ON CONFLICT (route_id) DO UPDATE SET system_id = EXCLUDED.system_id, url = EXCLUDED.url,"
+        " takes_substitute = EXCLUDED.takes_substitute, valid_from = EXCLUDED.valid_from,"
+        " valid_to = EXCLUDED.valid_to",
+        route_id=route_id,
+        service=service.value,
+        municipality_cvr=municipality_cvr,
+        system_id=system_id,
+        url=url,
+        takes_substitute=takes_substitute,
+        valid_from=valid_from,
+        valid_to=valid_to,
+        now=now,
+    )
+
+
+async def end_route(tx: Tx, *, route_id: UUID, last_day: date) -> None:
+    """Let a route end; its last day counts."""
+    await tx.run(
+        "UPDATE route SET valid_to = %(last_day)s WHERE route_id = %(route_id)s", route_id=route_id, last_day=last_day
+    )
+
+
+async def set_active(tx: Tx, *, system_id: UUID, active: bool) -> None:
+    """Close or open a system."""
+    await tx.run(
+        "UPDATE system SET active = %(active)s WHERE system_id = %(system_id)s", system_id=system_id, active=active
+    )
+
+
+async def withdraw_certificate(tx: Tx, identity: Identity, *, environment: Environment) -> None:
+    """Let a registered certificate open nothing from now on."""
+    await tx.run(
+        "UPDATE certificate SET active = false WHERE environment = %(environment)s AND thumbprint = %(thumbprint)s",
+        environment=environment.value,
+        thumbprint=identity.thumbprint,
+    )
