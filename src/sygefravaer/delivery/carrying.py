@@ -1,12 +1,5 @@
 # SPDX-License-Identifier: MPL-2.0
-"""
-The gateway's use of lanes: a message is accepted once, carried to its receiver in order, and answered as it stands.
-
-Whoever holds a claim carries it: the request that accepted the message, as long as its caller waits and after that in
-the background, or the worker. Both run the same code: today's route, post with no transaction open, settle with the
-audit row. The receiver's receipt is written down once, in the response element of the contract, and is the same bytes
-for every later question.
-"""
+"""How a message is accepted, carried, settled and answered; and what a person does with one that is parked."""
 
 from __future__ import annotations
 
@@ -14,17 +7,16 @@ import asyncio
 import contextlib
 import logging
 import re
-import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import datetime
 from functools import cache
 from typing import Final
 from uuid import UUID, uuid4
 
 from sygefravaer import audit, failpoint
 from sygefravaer.agreements import Route, route
-from sygefravaer.client import Client, Kind, Outcome, classify
+from sygefravaer.client import Kind, Outcome, classify
 from sygefravaer.clock import Clock
 from sygefravaer.contract import codec
 from sygefravaer.contract.messages import (
@@ -33,7 +25,8 @@ from sygefravaer.contract.messages import (
     kvittering_advarsel,
     kvittering_fejl,
 )
-from sygefravaer.contract.operations import OPERATIONS, Environment, Operation, Service
+from sygefravaer.contract.operations import OPERATIONS, Environment, Operation
+from sygefravaer.delivery.receivers import CONCURRENCY, Clients, Receivers
 from sygefravaer.errors import CallFailed, StoreError
 from sygefravaer.lanes import OPEN, Claim, Enqueued, Entry, Lanes, Status, Stored
 from sygefravaer.store import Store, Trail, Tx
@@ -43,11 +36,7 @@ LOG: Final = logging.getLogger(__name__)
 
 BODY: Final = "message.body"  # what a sealed value is, so that one cannot stand for another
 RECEIPT: Final = "message.receipt"
-INLINE: Final = 64  # messages that callers may wait for at one receiver at a time; more are left to the worker
-CONCURRENCY: Final = 16  # lanes that the worker carries at a time; one receiver gets at most half of them
 HANDFUL: Final = 8  # lanes per claim of the worker, so that one turn does not give all to one receiver
-PATIENCE: Final = 5  # failures in a row after which a receiver rests
-REST_CEILING: Final = timedelta(seconds=60)
 _CODE: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.]{0,63}|\d{3}")
 _DIGITS: Final = re.compile(r"\d{6}")
 POLL: Final = 1.0  # seconds within which what another node left behind is found
@@ -83,94 +72,6 @@ EVENT_OF: Final[Mapping[Status, audit.Event]] = {
     Status.PARKED: audit.Event.MESSAGE_PARKED,
     Status.QUEUED: audit.Event.MESSAGE_ATTEMPTED,
 }
-
-
-# --- receivers ---
-
-
-@dataclass(kw_only=True)
-class Receiver:
-    """How one receiving system is doing: what is on its way to it, and since how many messages it is silent."""
-
-    inline: int = 0
-    carried: int = 0
-    failures: int = 0
-    rests_until: datetime | None = None
-
-    def rests(self, now: datetime) -> bool:
-        """Say whether it is left alone for now."""
-        return self.rests_until is not None and now < self.rests_until
-
-
-class Receivers:
-    """
-    Keeps one receiver's trouble from the others.
-
-    Callers may wait for `inline` messages at one receiver at a time, and the worker sends it `carried`, or a few more.
-    After `patience` failures in a row it rests, longer each time up to a minute; then the next ones try it again.
-    """
-
-    def __init__(self, *, inline: int = INLINE, carried: int = CONCURRENCY // 2, patience: int = PATIENCE) -> None:
-        self._inline = inline
-        self._carried = carried
-        self._patience = patience
-        self._known: dict[UUID, Receiver] = {}
-
-    def of(self, system_id: UUID) -> Receiver:
-        """Give the receiver's state."""
-        return self._known.setdefault(system_id, Receiver())
-
-    def free(self, system_id: UUID, now: datetime) -> bool:
-        """Say whether a caller may wait for this receiver now."""
-        one = self.of(system_id)
-        return one.inline < self._inline and not one.rests(now)
-
-    def busy(self, now: datetime) -> list[UUID]:
-        """List the receivers that the worker leaves alone now."""
-        return [key for key, one in self._known.items() if one.carried >= self._carried or one.rests(now)]
-
-    def rested(self, now: datetime) -> datetime | None:
-        """Say when the next receiver will have rested."""
-        ends = (one.rests_until for one in self._known.values() if one.rests_until is not None)
-        return min((end for end in ends if end > now), default=None)
-
-    def heard(self, system_id: UUID, now: datetime, *, answered: bool) -> None:
-        """Take in whether a receiver has answered."""
-        one = self.of(system_id)
-        one.failures = 0 if answered else one.failures + 1
-        one.rests_until = None
-        if one.failures >= self._patience:
-            one.rests_until = now + min(REST_CEILING, timedelta(seconds=2 ** min(one.failures - self._patience, 6)))
-
-
-class Clients:
-    """One client per receiving system and address, kept until the end; made with the callback certificate."""
-
-    def __init__(self, tls: ssl.SSLContext, *, timeout: float = 40.0, connections: int = INLINE + CONCURRENCY) -> None:
-        self._tls = tls
-        self._timeout = timeout
-        self._connections = connections
-        self._open: dict[tuple[UUID, str], Client] = {}
-
-    def to(self, way: Route) -> Client:
-        """Give the client for this route."""
-        key = (way.system_id, way.url)
-        if key not in self._open:
-            self._open[key] = Client(
-                way.url,
-                service=way.service,
-                tls=self._tls,
-                timeout=self._timeout,
-                limit=self._connections,
-                callback=way.service is Service.SYGEFRAVAER_JC,
-            )
-        return self._open[key]
-
-    async def close(self) -> None:
-        """Close every connection."""
-        while self._open:
-            _, client = self._open.popitem()
-            await client.close()
 
 
 # --- receipts ---

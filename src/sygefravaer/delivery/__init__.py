@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: MPL-2.0
+"""
+The gateway's use of lanes: a message is accepted once, carried to its receiver in order, and answered as it stands.
+
+Whoever holds a claim carries it: the request that accepted the message, as long as its caller waits and after that in
+the background, or the worker. Both run the same code: today's route, post with no transaction open, settle with the
+audit row. The receiver's receipt is written down once, in the response element of the contract, and is the same bytes
+for every later question.
+"""
+
+from sygefravaer.delivery.carrying import (
+    BODY,
+    EVENT_OF,
+    HANDFUL,
+    MIGRATIONS,
+    POLL,
+    RECEIPT,
+    STATUS_OF,
+    UNHEARD,
+    Delivery,
+    response,
+)
+from sygefravaer.delivery.receivers import CONCURRENCY, INLINE, PATIENCE, REST_CEILING, Clients, Receiver, Receivers
+
+__all__ = [
+    "BODY",
+    "CONCURRENCY",
+    "EVENT_OF",
+    "HANDFUL",
+    "INLINE",
+    "MIGRATIONS",
+    "PATIENCE",
+    "POLL",
+    "RECEIPT",
+    "REST_CEILING",
+    "STATUS_OF",
+    "UNHEARD",
+    "Clients",
+    "Delivery",
+    "Receiver",
+    "Receivers",
+    "response",
+]
