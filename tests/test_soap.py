@@ -36,7 +36,7 @@ from sygefravaer.errors import (
     Unreadable,
     VersionMismatch,
 )
-from sygefravaer.soap import FaultAnswer, Limits, ReceiptAnswer, ReplyAnswer
+from sygefravaer.soap import FaultAnswer, Limits, ReceiptAnswer, ReplyAnswer, parsing
 
 SAMPLES = Path(__file__).parent / "samples"
 SEND = OPERATIONS["SendForretningsSvar"]
@@ -319,16 +319,16 @@ def test_the_parser_itself_reads_no_file(tmp_path: Path) -> None:
     broken.write_text("<!BROKEN")
     for path in (secret, broken):
         document = f'<!DOCTYPE a [<!ENTITY % p SYSTEM "{path.as_uri()}"> %p;]><a>&leaked;</a>'.encode()
-        root = etree.fromstring(document, soap._parser())
+        root = etree.fromstring(document, parsing._parser())
         assert [entity.name for entity in root.getroottree().docinfo.internalDTD.iterentities()] == ["p"]
 
     document = f'<!DOCTYPE a [<!ENTITY e SYSTEM "{secret.as_uri()}">]><a>&e;</a>'.encode()
-    assert b"opened" not in etree.tostring(etree.fromstring(document, soap._parser()))
+    assert b"opened" not in etree.tostring(etree.fromstring(document, parsing._parser()))
 
 
 def test_the_second_lock_holds(monkeypatch: pytest.MonkeyPatch) -> None:
     """A DTD that the look at the bytes had missed is refused after parsing too."""
-    monkeypatch.setattr(soap, "_look_over", lambda document, limits: None)
+    monkeypatch.setattr(parsing, "_look_over", lambda document, limits: None)
     with pytest.raises(MalformedRequest, match="DTD"):
         soap.read(b"<!DOCTYPE a>" + envelope())
 
