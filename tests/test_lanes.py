@@ -49,7 +49,7 @@ def entry(case="A", *, besked_id=None, sender=KSD, recipient=VIBORG, at=NOW, bod
 
 
 async def accept(store, lanes, case="A", *, owner=None, **more):
-    async with store.tx() as tx:
+    async with store.read() as tx:
         return await lanes.enqueue(tx, entry(case, **more), owner=owner)
 
 
@@ -531,7 +531,7 @@ async def test_order_holds_with_many_claimers_failures_and_lapses(store, seed):
                     seen.add(message.message_id)
                     applied[message.case_key].append(message.message_id)
             if fate > 0.95 or (0.85 < fate < 0.9):  # died, before or after the receiver had it
-                async with store.tx() as tx:
+                async with store.read() as tx:
                     await tx.run(
                         "UPDATE lane SET lease_until = lease_until - interval '1 hour' WHERE lane_id = %(l)s AND token = %(t)s",
                         l=held.lane_id,

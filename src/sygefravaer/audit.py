@@ -101,6 +101,9 @@ _INSERT: Final = (
     f"SELECT {', '.join(f'%(audit_{name})s::{kind}' for name, kind in _TYPES.items())} FROM gate"
 )
 _RECORD: Final = f"WITH gate AS (SELECT) {_INSERT} RETURNING audit_id"
+_RECORD_LOOSELY: Final = (
+    f"WITH gate AS (SELECT set_config('synchronous_commit', 'off', true)) {_INSERT} RETURNING audit_id"
+)
 
 
 def trail(
@@ -165,8 +168,14 @@ async def record(
     reason: str | None = None,
     names: int | None = None,
     detail: Mapping[str, object] | None = None,
+    loosely: bool = False,
 ) -> int:
-    """Write one row in the caller's transaction and give its number; the fields are those of `trail`."""
+    """
+    Write one row in the caller's transaction and give its number; the fields are those of `trail`.
+
+    `loosely` lets a transaction that is this row alone commit without waiting for the disk: for the outcome of what
+    another row says already, so that a crash of the database may cost the outcome and never the fact.
+    """
     made = trail(
         event,
         now=now,
@@ -184,7 +193,7 @@ async def record(
         names=names,
         detail=detail,
     )
-    row = await tx.one(_RECORD, **made.params)
+    row = await tx.one(_RECORD_LOOSELY if loosely else _RECORD, **made.params)
     return int(row["audit_id"]) if row else 0
 
 

@@ -196,12 +196,12 @@ class Gateway:
             user=self._vault.seal(user.encode(), context=USER) if user else None,
         )
 
-    # --- admit: one transaction ---
+    # --- admit: one statement reads, one writes and is its own transaction ---
 
     async def _admit(self, passage: Passage) -> Asked | Kept:
         """Let the call in and commit what it leaves behind, or raise the refusal with the lowest number."""
         now = self._clock.now()
-        async with self._store.tx() as tx:
+        async with self._store.read() as tx:
             passage.decision = await agreements.explain(  # 3, 6
                 tx,
                 passage.identity,
@@ -212,6 +212,7 @@ class Gateway:
             )
             grant = passage.decision.grant()
             parcel = _passed(passage, grant)  # 4, 5, 7, 8
+            failpoint.reach("accept.before_commit")
             admitted: Asked | Kept
             if parcel.operation.lookup:
                 route = await self._place(tx, parcel, grant, now)  # 10, 11
@@ -219,7 +220,6 @@ class Gateway:
                 admitted = Asked(parcel=parcel, route=route, row=row)
             else:
                 admitted = await self._accept(tx, passage, parcel, grant, now)  # 9-12
-            failpoint.reach("accept.before_commit")
         failpoint.reach("accept.after_commit")
         return admitted
 
@@ -309,10 +309,10 @@ class Gateway:
                 fault = SourceSystemUnavailable()
         except CallFailed as error:
             fault = SourceSystemTimeout() if isinstance(error.__cause__, TimeoutError) else SourceSystemUnavailable()
-        async with self._store.read() as tx:  # one statement needs no transaction
-            code = fault.code if fault else "OK"
+        code, now = fault.code if fault else "OK", self._clock.now()
+        async with self._store.read() as tx:  # that it was asked is on disk already
             await audit.record(
-                tx, Event.LOOKUP_ANSWERED, now=self._clock.now(), names=asked.row, code=code, **_about(passage)
+                tx, Event.LOOKUP_ANSWERED, now=now, names=asked.row, code=code, loosely=True, **_about(passage)
             )
         if fault is not None:
             return self._fault(passage, fault)
@@ -324,7 +324,7 @@ class Gateway:
             LOG.error("call.failed", extra={"code": error.code})
             return self._fault(passage, error)
         try:
-            async with self._store.tx() as tx:
+            async with self._store.read() as tx:
                 await audit.record(
                     tx,
                     Event.CALL_REFUSED,

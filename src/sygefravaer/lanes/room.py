@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
+from sygefravaer.errors import Conflict
 from sygefravaer.lanes import statements
 from sygefravaer.lanes.values import (
     BATCH,
@@ -43,14 +44,17 @@ class Lanes:
         Put a message at the end of its lane, and `trail` with it, in one statement.
 
         With an `owner` a free lane is claimed for him at once. When a copy with the same key is there, or commits
-        while this one waits for it, nothing is written and the copy is given.
+        while this one waits for it, nothing is written and the copy is given. The second needs `tx` to be one of
+        `Store.read`; a larger transaction has to begin anew (`Conflict`, then `StoreError`).
         """
         token = uuid4() if owner else None
         params = {name: getattr(entry, name) for name in statements.ENTRY}
         params |= {"owner": owner, "token": token, "lease": self.lease}
-        row = await _carried(tx, statements.ENQUEUE, statements.ENQUEUE_END, params, trail)
-        if row["message_id"] is None:
-            await tx.run(statements.TAKE_BACK, lane_id=row["lane_id"], claimed=row["claimed"])
+        try:
+            row = await _carried(tx, statements.ENQUEUE, statements.ENQUEUE_END, params, trail)
+        except Conflict:  # a copy was faster, and of this one nothing is left
+            row = {}
+        if not row:
             kept = await self.find(tx, entry.sender, entry.besked_id)
             return Enqueued(message=_there(kept), fresh=False)
         known = {name: getattr(entry, name) for name in statements.ENTRY}

@@ -88,8 +88,9 @@ COLUMNS: Final = ", ".join(f"message.{name}" for name in STORED)
 ENQUEUE: Final = f"""
 WITH taken AS (
     INSERT INTO lane AS held (recipient, municipality_cvr, case_key, open, next_at, owner, token, lease_until)
-    VALUES (%(recipient)s, %(municipality_cvr)s, %(case_key)s, 1, %(accepted_at)s, %(owner)s::uuid, %(token)s::uuid,
-            CASE WHEN %(token)s::uuid IS NOT NULL THEN {LEASE_NOW} + %(lease)s::interval END)
+    SELECT %(recipient)s::uuid, %(municipality_cvr)s, %(case_key)s, 1, %(accepted_at)s::timestamptz, %(owner)s::uuid,
+           %(token)s::uuid, CASE WHEN %(token)s::uuid IS NOT NULL THEN {LEASE_NOW} + %(lease)s::interval END
+    WHERE NOT EXISTS (SELECT FROM message WHERE sender = %(sender)s AND besked_id = %(besked_id)s)
     ON CONFLICT (recipient, municipality_cvr, case_key) DO UPDATE SET
         open = held.open + 1,
         next_at = CASE WHEN held.open = 0 THEN excluded.next_at ELSE held.next_at END,
@@ -101,20 +102,11 @@ WITH taken AS (
     INSERT INTO message (lane_id, status, {", ".join(ENTRY)})
     SELECT lane_id, CASE WHEN claimed THEN 'sending' ELSE 'queued' END, {", ".join(f"%({name})s" for name in ENTRY)}
     FROM taken
-    ON CONFLICT (sender, besked_id) DO NOTHING
     RETURNING message_id, lane_id, status
 ), gate AS (SELECT FROM fresh)"""
 
 ENQUEUE_END: Final = """
-SELECT taken.lane_id, taken.claimed, fresh.message_id, fresh.status FROM taken LEFT JOIN fresh ON true"""
-
-TAKE_BACK: Final = """
-UPDATE lane SET
-    open = open - 1,
-    owner = CASE WHEN %(claimed)s THEN NULL ELSE owner END,
-    token = CASE WHEN %(claimed)s THEN NULL ELSE token END,
-    lease_until = CASE WHEN %(claimed)s THEN NULL ELSE lease_until END
-WHERE lane_id = %(lane_id)s"""
+SELECT taken.lane_id, taken.claimed, fresh.message_id, fresh.status FROM taken, fresh"""
 
 FIND: Final = f"SELECT {COLUMNS} FROM message WHERE sender = %(sender)s AND besked_id = %(besked_id)s"
 GET: Final = f"SELECT {COLUMNS} FROM message WHERE message_id = %(message_id)s"

@@ -29,6 +29,7 @@ class Connection(psycopg.AsyncConnection[DictRow]):
 
 _DURABLE: Final = frozenset({"on", "remote_apply"})
 _PREPARED: Final = 500  # statements kept prepared per connection: more than the house has
+_ONE_INSTANT: Final = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _RECONNECT: Final = 10.0  # seconds before a lost server is looked for anew; 60 s is promised
 
 
@@ -95,7 +96,7 @@ class Store:
             max_size=size,
             timeout=patience,
             reconnect_timeout=_RECONNECT,
-            kwargs={"row_factory": dict_row, "prepare_threshold": 0},
+            kwargs={"row_factory": dict_row, "prepare_threshold": 0, "autocommit": True},
             configure=_configure,
             open=False,
         )
@@ -131,6 +132,7 @@ class Store:
         """
         connection = await self._take()
         try:
+            await connection.set_autocommit(False)
             try:
                 yield Tx(connection)
             except BaseException:
@@ -138,19 +140,33 @@ class Store:
                 raise
             await _commit(connection)
         finally:
+            if not connection.closed:
+                await connection.set_autocommit(True)
             await self._pool.putconn(connection)
 
     @contextlib.asynccontextmanager
     async def read(self) -> AsyncIterator[Tx]:
-        """Give statements that each see their own instant: nothing is begun, so one look-up is one round trip."""
+        """
+        Give statements that are each a transaction of their own: one round trip where `tx` takes three.
+
+        A statement that writes is committed when it returns; the block then ends with `CommitUnknown` if the standby
+        was not waited for.
+        """
         connection = await self._take()
+        connection.warned = False
         try:
-            await connection.set_autocommit(True)
             yield Tx(connection)
         finally:
-            if not connection.closed:
-                await connection.set_autocommit(False)
             await self._pool.putconn(connection)
+        if connection.warned:
+            raise CommitUnknown
+
+    @contextlib.asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[Tx]:
+        """Give statements that all see the same instant, that of the first, and change nothing."""
+        async with self.tx() as tx:
+            await tx.run(_ONE_INSTANT)
+            yield tx
 
     async def _take(self) -> Connection:
         """Take a connection that lives: after a restart of the database the dead ones cost no caller anything."""
