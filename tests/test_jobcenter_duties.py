@@ -100,6 +100,8 @@ def known(**given):
         (known(), "OPRETTET", 1, False, Citizen.DEAD, Verdict.OBSOLETE, None),
         (known(), "AENDRET", 3, False, Citizen.KNOWN, Verdict.REFUSED, "B106"),
         (known(same_content=True), "AENDRET", 3, False, Citizen.KNOWN, Verdict.REPEATED, None),
+        (known(same_content=True, opened=False), "AENDRET", 3, False, Citizen.KNOWN, Verdict.EARLY, None),
+        (known(same_content=True, opened=False), "OPRETTET", 3, False, Citizen.KNOWN, Verdict.REPEATED, None),
         (known(ended=True), "AENDRET", 4, False, Citizen.KNOWN, Verdict.REFUSED, "B105"),
         (known(ended=True), "AENDRET", 4, True, Citizen.KNOWN, Verdict.APPLIED, None),
         (known(ended=True), "OPRETTET", 4, False, Citizen.KNOWN, Verdict.APPLIED, None),

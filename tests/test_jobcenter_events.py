@@ -138,6 +138,20 @@ async def test_a_change_that_was_never_opened_asks_ksd_and_is_refused(play):
         assert (closed["state"], closed["sygedagpengesager"]) == ("AFSLUTTET", [])
 
 
+async def test_a_change_that_is_told_again_still_waits_for_its_opening(play):
+    """The same version in a new message says no more than the first did: both wait for OPRETTET, or for HentSag."""
+    async with play() as it:
+        case = later(sag())
+        for _ in range(2):
+            await it.tell(it.m1(case, "AENDRET"))
+        await it.quiet()
+        assert said(it.gateway.m2) == ["MODTAGET", "MODTAGET"]
+        await it.pass_time(hours=24)
+        await it.until(lambda: len(it.gateway.m2) == 4)
+        assert said(it.gateway.m2[2:]) == ["AFVIST", "AFVIST"]
+        assert len(it.gateway.came["HentSag"]) == 1
+
+
 async def test_a_change_whose_case_ksd_knows_is_accepted(play):
     """HentSag answers with the case, newer by then: it is taken over, and the change is accepted."""
     async with play() as it:
@@ -353,6 +367,21 @@ async def test_a_new_number_of_a_known_citizen(play):
         ]
         assert found["jobcentersag_id"] == shown["jobcentersag_id"]
         assert (await it.the_case(other))["jobcentersag_id"] == shown["jobcentersag_id"]
+
+
+async def test_an_answer_carries_the_number_of_today(play):
+    """What is said after CPR_SKIFT to what came before it has the citizen's new number, in M2 and M4 alike."""
+    async with play(policy=Policy(events=Mode.MANUAL, extensions=Mode.MANUAL)) as it:
+        event = it.m1(case := sag())
+        await it.tell(event)
+        request = it.m3(case)
+        await it.tell(request)
+        await it.tell(it.m1(later(case, CprNummer=OTHER_CPR, TidligereCprNummer=(CPR,)), "AENDRET", "CPR_SKIFT"))
+        await it.act("answer_event", besked_id=str(event.Hoved.BeskedID), code="ACCEPTERET")
+        await it.act("answer_extension", anmodning_id=str(request.AnmodningID), code="AFVIST")
+        await it.quiet()
+        assert [each.Hoved.CprNummer for each in it.gateway.m2] == [CPR, OTHER_CPR, OTHER_CPR]
+        assert [each.Hoved.CprNummer for each in it.gateway.m4] == [CPR, OTHER_CPR]
 
 
 async def test_a_new_jobcentre_learns_the_kategori_from_the_snapshot(play):

@@ -7,8 +7,9 @@ Whoever decides what is said (the policy at once, the policy later, a person) sa
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date, datetime
-from typing import Final
+from typing import Final, TypeVar
 from uuid import UUID
 
 from sygefravaer import soap
@@ -18,7 +19,7 @@ from sygefravaer.contract.names import NS_FAELLES
 from sygefravaer.contract.values import MUNICIPALITIES
 from sygefravaer.jobcenter.cases import Register, Sag
 from sygefravaer.jobcenter.duties import Citizen, Trigger
-from sygefravaer.jobcenter.inbox import Event, Extension, Inbox
+from sygefravaer.jobcenter.inbox import Event, Extension, Inbox, Origin
 from sygefravaer.jobcenter.policy import (
     ACCEPTERET,
     AFVIST,
@@ -36,6 +37,8 @@ from sygefravaer.jobcenter.policy import (
 from sygefravaer.jobcenter.sending import Outbox
 from sygefravaer.jobcenter.writing import Writer
 from sygefravaer.store import Tx
+
+SaidT = TypeVar("SaidT", Event, Extension)
 
 PENSIONIST: Final = "PENSIONIST_PARAGRAF25"
 UNDECIDED: Final = frozenset({"INGEN_GRUND_OPFYLDT", "VARIGHED_OPBRUGT"})
@@ -66,9 +69,9 @@ class Answering:
 
     async def say(self, tx: Tx, event: Event, answer: EventAnswer, *, now: datetime) -> UUID:
         """Answer an event (M2); gives the answer's BeskedID."""
-        case = await self._register.case(tx, event.origin.municipality_cvr, event.origin.sags_id)
+        sag = await self._sag(tx, event.origin)
         message = self.writer.event_answer(
-            event, answer, jobcentersag_id=case.jobcentersag_id if case else None, now=now
+            _of_today(event, sag), answer, jobcentersag_id=sag.jobcentersag_id if sag else None, now=now
         )
         sent = await self._outbox.put(tx, message, content=answer.code, sags_id=event.origin.sags_id)
         await self._inbox.event_answered(tx, event, answer.code)
@@ -127,17 +130,22 @@ class Answering:
         next_follow_up: date | None = None,
     ) -> UUID:
         """Answer a request for extension (M4); gives the answer's BeskedID. `due` is when the rest will be said."""
+        sag = await self._sag(tx, extension.origin)
         message = self.writer.extension_answer(
-            extension, answer, now=now, fra=fra, version=version, assessed=assessed, next_follow_up=next_follow_up
+            _of_today(extension, sag),
+            answer,
+            now=now,
+            fra=fra,
+            version=version,
+            assessed=assessed,
+            next_follow_up=next_follow_up,
         )
         sent = await self._outbox.put(
             tx, message, content=answer.code, sags_id=extension.origin.sags_id, anmodning_id=extension.anmodning_id
         )
         await self._inbox.extension_answered(tx, extension, answer.code, due=due)
-        if answer.code in FINAL:
-            sag = await self._sag(tx, extension)
-            if sag:
-                await self._register.move(tx, sag, after(answer), now=now)
+        if answer.code in FINAL and sag:
+            await self._register.move(tx, sag, after(answer), now=now)
         return sent
 
     async def say_extension_due(self, tx: Tx, extension: Extension, *, now: datetime) -> None:
@@ -148,9 +156,14 @@ class Answering:
         answer = settled_extension(self.policy, await self.asked(tx, extension), today=danish_date(now))
         await self.say_extension(tx, extension, answer, now=now)
 
-    async def _sag(self, tx: Tx, extension: Extension) -> Sag | None:
-        case = await self._register.case(tx, extension.origin.municipality_cvr, extension.origin.sags_id)
+    async def _sag(self, tx: Tx, origin: Origin) -> Sag | None:
+        case = await self._register.case(tx, origin.municipality_cvr, origin.sags_id)
         return await self._register.sag(tx, case.jobcentersag_id) if case else None
+
+
+def _of_today(what: SaidT, sag: Sag | None) -> SaidT:
+    """Put the citizen's number of today in the place of the one that stood in what is answered."""
+    return what if sag is None else replace(what, origin=replace(what.origin, cpr=sag.cpr))
 
 
 def after(answer: ExtensionAnswer) -> Trigger:

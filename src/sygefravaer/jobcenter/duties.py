@@ -216,7 +216,8 @@ def judge_event(
     if known and version < known.version:
         return Judgement(verdict=Verdict.OBSOLETE)
     if known and version == known.version and known.same_content:
-        return Judgement(verdict=Verdict.REPEATED)
+        heard = known.opened or haendelsestype == OPRETTET  # else it waits as its first copy does
+        return Judgement(verdict=Verdict.REPEATED if heard else Verdict.EARLY)
     code = None
     if known and version == known.version:
         code = "B106"
