@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from sygefravaer import errors
+from sygefravaer.audit import Event
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "sygefravaer"
@@ -68,3 +69,10 @@ def test_every_dependency_has_its_reason():
 
     assert names
     assert {name for name in names if not re.search(rf"\b{re.escape(name)}\b", reasons)} == set()
+
+
+def test_every_audit_event_is_documented():
+    """What can stand in the record has a row that says when."""
+    described = re.findall(r"^\| `([a-z]+\.[a-z]+)` \|", (ROOT / "docs" / "audit.md").read_text("utf-8"), re.MULTILINE)
+
+    assert sorted(described) == sorted(event.value for event in Event)
