@@ -80,7 +80,7 @@ class Sandbox:
 
     def __enter__(self):
         ports = ["--port", str(_free_port()), "--admin-port", str(_free_port())]
-        subprocess.run([*self._command, "up", *self._where, *ports, "--detach", "--json"], check=True, stdout=2)
+        subprocess.run([*self._command, "up", *self._where, *ports, "--detach"], check=True, stdout=subprocess.DEVNULL)
         self.summary = json.loads((self.directory / "sandbox.json").read_text("utf-8"))
         status = subprocess.run(
             [*self._command, "status", *self._where, "--json"], check=True, capture_output=True, text=True

@@ -21,6 +21,7 @@ from sygefravaer.lanes import Entry, Lanes
 from sygefravaer.store import EmbeddedServer, Store, migrate
 
 CONNECTIONS = 8
+ROUNDS = 5
 BODY = bytes(range(256)) * 6  # 1.5 KB, about what a sealed SendForretningsSvar is
 SCRIPT = r"""
 WITH taken AS (
@@ -43,7 +44,7 @@ FROM fresh;
 
 
 async def measure(directory: Path, seconds: float) -> dict[str, float]:
-    """Give accepts per second of ours with latencies in ms, and `pgbench`'s transactions per second."""
+    """Give accepts per second of ours with latencies in ms, and `pgbench`'s rate: of the median round by ratio."""
     server = EmbeddedServer(directory / "pg")
     await server.start()
     try:
@@ -51,13 +52,15 @@ async def measure(directory: Path, seconds: float) -> dict[str, float]:
         store = Store(dsn, schema="bench", size=CONNECTIONS)
         await store.open()
         await migrate(store, [("lanes", lanes.MIGRATIONS), ("audit", audit.MIGRATIONS)], now=datetime.now(UTC))
-        await _accepts(store, min(2.0, seconds))
-        ours = await _accepts(store, seconds)
+        await _accepts(store, 1.0)
+        rounds = []
+        for _ in range(ROUNDS):  # in turns, so that a disk that is slow for a while is slow for both
+            ours = await _accepts(store, seconds / 2)
+            rounds.append(ours | {"pgbench": await asyncio.to_thread(_pgbench, server, dsn, directory, seconds / 2)})
         await store.close()
-        tps = await asyncio.to_thread(_pgbench, server, dsn, directory, seconds)
     finally:
         await server.remove()
-    return ours | {"pgbench": tps}
+    return sorted(rounds, key=lambda each: each["rate"] / each["pgbench"])[ROUNDS // 2]
 
 
 async def _accepts(store: Store, seconds: float) -> dict[str, float]:
@@ -93,7 +96,7 @@ async def _accepts(store: Store, seconds: float) -> dict[str, float]:
                 besked_id=entry.besked_id,
                 cpr_key=entry.cpr_key,
             )
-            async with store.tx() as tx:
+            async with store.read() as tx:  # as the gateway does it: the statement is the transaction
                 await room.enqueue(tx, entry, owner=None, trail=row)
             latencies.append((time.perf_counter() - start) * 1000)
 
