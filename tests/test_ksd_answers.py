@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from ksd_rig import AARHUS, CPR, ODENSE, OTHER_CPR, SUBSTITUTE, VIBORG, said, scene
+from ksd_rig import AARHUS, CPR, ODENSE, OTHER_CPR, SUBSTITUTE, THIRD_CPR, VIBORG, said, scene
 from sygefravaer.contract.messages import (
     DelvisPeriodeType,
     ManglendeMedvirkenType,
@@ -18,6 +18,7 @@ from sygefravaer.contract.messages import (
     OvergangType,
     RaskmeldingType,
 )
+from sygefravaer.contract.values import Cpr
 
 OK = ("OK", [])
 TODAY, YESTERDAY = date(2026, 3, 2), date(2026, 3, 1)
@@ -70,6 +71,23 @@ async def test_an_outdated_version_is_settled_by_saying_so(ksd):
     assert [each[2] for each in await sent(ksd)] == [True, False, False]
     await ksd.send(ksd.m2(third))
     assert await sent(ksd) == [("MODTAGET", None, True), (None, None, True), ("ACCEPTERET", "ACCEPTERET", True)]
+
+
+async def test_what_was_answered_finally_stays_so(ksd):
+    """After a final answer nothing that comes later wins: no other jobcentersag, and no other reason to refuse."""
+    case = await ksd.opened()
+    (event,) = ksd.gateway.m1
+    assert await ksd.send(ksd.m2(event)) == OK
+    for code in ("ACCEPTERET", "MODTAGET"):
+        assert await ksd.send(ksd.m2(event, code, JobcentersagID=UUID(int=0x2C))) == OK
+    shown = await ksd.case(case.SagsID)
+    assert [each["jobcentersag_id"] for each in shown["jobcentersager"]] == [str(UUID(int=0x1C))]
+    await ksd.act("change_case", sags_id=str(case.SagsID), AkasseKode="01")
+    await ksd.quiet()
+    event = ksd.gateway.m1[-1]
+    assert await ksd.send(ksd.m2(event, "AFVIST", codes=["B101", "B103"])) == OK
+    assert await ksd.send(ksd.m2(event, "AFVIST", codes=["B103", "B101"])) == OK
+    assert await ksd.send(ksd.m2(event, "AFVIST", codes=["B102"])) == ("FEJL", ["T202"])
 
 
 async def test_a_refused_event_is_a_task_with_its_codes(ksd):
@@ -419,6 +437,32 @@ async def test_an_update_is_applied_once(ksd):
     other = replace(message, Visitationskategori="1", Hoved=replace(message.Hoved, BeskedID=uuid4()))
     assert await ksd.send(other) == ("FEJL", ["O408"])
     assert (await ksd.case(case.SagsID))["version"] == 2
+
+
+async def test_an_opdaterings_id_belongs_to_one_case(ksd):
+    """The same words about another citizen are other content: O408, and not a receipt for what was never applied."""
+    case = await ksd.opened()
+    other = await ksd.opened(cpr=OTHER_CPR)
+    message = ksd.m5(GyldigFra=date(2026, 2, 27))
+    assert await ksd.send(message) == OK
+    header = replace(message.Hoved, BeskedID=uuid4(), CprNummer=other.CprNummer)
+    assert await ksd.send(replace(message, Hoved=header)) == ("FEJL", ["O408"])
+    header = replace(header, BeskedID=uuid4(), CprNummer=case.CprNummer, NemrefusionsID=other.NemrefusionsID)
+    assert await ksd.send(replace(message, Hoved=header)) == ("FEJL", ["O408"])
+    await ksd.act("change_cpr", cpr=CPR, new_cpr=THIRD_CPR)
+    header = replace(header, BeskedID=uuid4(), CprNummer=Cpr.parse(THIRD_CPR), NemrefusionsID=case.NemrefusionsID)
+    assert await ksd.send(replace(message, Hoved=header)) == OK
+    assert [len((await ksd.case(each.SagsID))["updates"]) for each in (case, other)] == [1, 0]
+
+
+async def test_a_time_at_the_end_of_time_is_judged(ksd):
+    """A follow-up planned for the last second of the year 9999 is a late one, not a failure of ours."""
+    case = await ksd.opened()
+    for planned in (datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC), datetime(9999, 12, 31, 12, 0, tzinfo=UTC)):
+        talk = OpfoelgningType(
+            Opfoelgningstype="LOEBENDE_OPFOELGNING", Form="TELEFON", PlanlagtTid=planned, Udfald=None
+        )
+        assert await ksd.send(ksd.m5(case, "OPFOELGNING", Opfoelgning=(talk,))) == OK
 
 
 async def test_copies_that_come_at_once_are_applied_once(ksd):

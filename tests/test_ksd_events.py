@@ -221,6 +221,16 @@ async def test_what_cannot_be_is_refused_and_changes_nothing(ksd, act, fields, c
     assert len(ksd.gateway.m1) == 1
 
 
+async def test_an_ended_case_is_not_changed(ksd):
+    """It must be taken up again first: the jobcentre would refuse the change (B105)."""
+    case = await ksd.opened()
+    await ksd.act("end_case", sags_id=str(case.SagsID))
+    for act, fields in (("change_case", {"AkasseKode": "01"}), ("change_case", {"DelvisPeriode": []})):
+        with pytest.raises(SygefravaerError, match="has ended"):
+            await ksd.act(act, sags_id=str(case.SagsID), **fields)
+    assert (await ksd.case(case.SagsID))["version"] == 2
+
+
 async def test_an_ended_case_does_not_move(ksd):
     """Nobody has it to hand over any more."""
     case = await ksd.opened()

@@ -19,7 +19,7 @@ from sygefravaer.contract.codes import LISTS
 from sygefravaer.contract.messages import ForlaengelseType, SendOpdateringFravaerRequest, SygefravaerssagType
 from sygefravaer.contract.values import Cpr, municipality_by_code
 from sygefravaer.errors import Party, SygefravaerError
-from sygefravaer.ksd.lifecycle import HANDED_OVER, State, Trigger, follow, move
+from sygefravaer.ksd.lifecycle import ENDED, HANDED_OVER, State, Trigger, follow, move
 
 
 class Event(StrEnum):
@@ -76,6 +76,9 @@ KEPT: Final = frozenset(
 )
 """Fields that only a change of their own kind may set."""
 
+ATTACHED: Final = frozenset({"TilknyttetNemrefusionsID"})
+"""What comes to a case after its end as well: an employer claims a refund for a time that is over."""
+
 MATERIAL: Final = ("FoersteFravaersdag", "Arbejdsgiver", "CprNummer")
 """Fields whose change makes an assessment on an older version worthless (F307)."""
 
@@ -114,6 +117,8 @@ def changed(
     """Change fields of a case that is open; a trigger may move it as well. Raises Impossible or IllegalMove."""
     if KEPT & fields.keys():
         raise Impossible(f"{', '.join(sorted(KEPT & fields.keys()))} cannot be set as a field; there is an act for it.")
+    if state in ENDED and trigger is None and fields.keys() != ATTACHED:
+        raise Impossible("The case has ended; it must be taken up again before it changes.")
     following = replace(picture, **fields)  # type: ignore[arg-type]  # the names and types were read by `pictures`
     state = _moved(state, following, fields) if trigger is None else move(state, trigger)
     given = tuple(reasons) or _reasons(fields, trigger)

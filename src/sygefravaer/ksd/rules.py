@@ -92,6 +92,8 @@ class Told:
     sags_id: UUID
     version: int
     final: str | None
+    codes: frozenset[str] = frozenset()
+    """The FejlKoder of the final answer."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -124,10 +126,16 @@ def judge_answer(told: Told | None, answer: SendForretningsSvarRequest, *, sende
         return Verdict(refusal="T204")
     if (answer.SagsID, answer.SagsVersion) != (told.sags_id, told.version):
         return Verdict(refusal="T205")
-    code = answer.Forretningskvittering.ForretningsValideringsKode
-    if told.final is not None and code in FINAL and code != told.final:
+    receipt = answer.Forretningskvittering
+    final = receipt.ForretningsValideringsKode, frozenset(fejlkoder(receipt))
+    if told.final is not None and final[0] in FINAL and final != (told.final, told.codes):
         return Verdict(refusal="T202")
     return TAKEN
+
+
+def fejlkoder(receipt: ForretningskvitteringType) -> list[str]:
+    """List the FejlKoder of a business answer."""
+    return [] if receipt.FejlListe is None else [fejl.FejlKode for fejl in receipt.FejlListe.Fejl]
 
 
 def settles(receipt: ForretningskvitteringType) -> bool:
@@ -245,7 +253,11 @@ def judge_update(
 
 def danish_date(instant: datetime) -> date:
     """Give the day it is in Denmark at this instant; a time without a zone is taken as UTC."""
-    return (instant if instant.tzinfo else instant.replace(tzinfo=UTC)).astimezone(DENMARK).date()
+    aware = instant if instant.tzinfo else instant.replace(tzinfo=UTC)
+    try:
+        return aware.astimezone(DENMARK).date()
+    except OverflowError:  # the last evening of the year 9999: the day after it has no name
+        return aware.date()
 
 
 def _closed(asked: Asked, *, person: bool, state: State) -> str | None:

@@ -47,8 +47,11 @@ RESEND: Final = "OPRETTET_SENDES_IGEN"
 """`foelge` of the Afvisningsaarsag after which the case is told as new once more."""
 
 _TOLD: Final = """
-SELECT sags_id, version, municipality_cvr, final, operation FROM sent
+SELECT sags_id, version, municipality_cvr, final FROM sent
 WHERE besked_id = %(besked_id)s AND operation = %(operation)s FOR UPDATE
+"""
+_FINAL_CODES: Final = """
+SELECT codes FROM answer WHERE reference_besked_id = %(besked_id)s AND code = %(final)s ORDER BY answer_id LIMIT 1
 """
 _ANSWERED: Final = """
 UPDATE sent SET
@@ -85,7 +88,7 @@ SELECT r.* FROM request r WHERE r.anmodning_id = %(anmodning_id)s
 """
 _ASSESSING: Final = "UPDATE request SET assessing = true WHERE anmodning_id = %(anmodning_id)s"
 _APPLIED: Final = """
-SELECT digest FROM applied WHERE municipality_cvr = %(municipality_cvr)s AND opdatering_id = %(opdatering_id)s
+SELECT digest, sags_id FROM applied WHERE municipality_cvr = %(municipality_cvr)s AND opdatering_id = %(opdatering_id)s
 """
 _KEEP_UPDATE: Final = """
 INSERT INTO applied (municipality_cvr, opdatering_id, digest, sags_id, besked_id, kinds, effective_on, content, version,
@@ -136,7 +139,7 @@ class Service:
         hoved, receipt, now = message.Hoved, message.Forretningskvittering, self.clock.now()
         reference, sender = _reference(message), hoved.AfsenderMyndighedCVR
         row = await tx.one(_TOLD, besked_id=reference, operation=EVENT)
-        told = None if row is None else _told(row)
+        told = None if row is None else await self._told(tx, row, reference)
         person = told is not None and await self.cases.is_person(
             tx, told.sags_id, hoved.CprNummer, hoved.NemrefusionsID
         )
@@ -162,7 +165,7 @@ class Service:
                 version=told.version,
                 now=now,
             )
-        if message.JobcentersagID is not None:
+        if message.JobcentersagID is not None and told.final is None:
             await self._keep_jobcentersag(tx, told.sags_id, sender, message.JobcentersagID, None, now=now)
         if code == "ACCEPTERET":
             await tx.run(_CLOSE_TASKS, besked_id=reference, now=now)
@@ -173,11 +176,23 @@ class Service:
                 about=reference,
                 sags_id=told.sags_id,
                 municipality_cvr=sender,
-                codes=_codes(receipt),
+                codes=rules.fejlkoder(receipt),
                 follow_on="LOOK",
                 now=now,
             )
         return verdict.receipt()
+
+    async def _told(self, tx: Tx, row: Row, besked_id: UUID) -> Told:
+        """Give an event that was told; its row is held, so its final answer is the one that counts."""
+        final = row["final"]
+        answer = None if final is None else await tx.one(_FINAL_CODES, besked_id=besked_id, final=final)
+        return Told(
+            municipality_cvr=row["municipality_cvr"],
+            sags_id=row["sags_id"],
+            version=row["version"],
+            final=final,
+            codes=frozenset() if answer is None else frozenset(answer["codes"]),
+        )
 
     # --- M4 ---
 
@@ -212,7 +227,7 @@ class Service:
         elif code == "AFVIST":
             await self._refused(tx, case, message, now=now)
         else:
-            codes = _codes(receipt)
+            codes = rules.fejlkoder(receipt)
             await self._extension_task(tx, case, message, "extension_failed", codes=codes, follow_on="ASK", now=now)
         return verdict.receipt()
 
@@ -344,13 +359,19 @@ class Service:
     async def _applied(
         self, tx: Tx, message: SendOpdateringFravaerRequest, digest: bytes
     ) -> TransportKvitteringType | None:
-        """Give the receipt of an OpdateringID that was applied before: the original one, or O408 for other content."""
-        row = await tx.one(
-            _APPLIED, municipality_cvr=message.Hoved.AfsenderMyndighedCVR, opdatering_id=message.OpdateringID
-        )
+        """
+        Give the receipt of an OpdateringID that was applied before: the original one, or O408 for other content.
+
+        Of whom it speaks is content too, and stands in the header alone when there is no SagsID.
+        """
+        hoved = message.Hoved
+        row = await tx.one(_APPLIED, municipality_cvr=hoved.AfsenderMyndighedCVR, opdatering_id=message.OpdateringID)
         if row is None:
             return None
-        return kvittering_ok() if row["digest"] == digest else kvittering_fejl("O408")
+        same = row["digest"] == digest and await self.cases.is_person(
+            tx, row["sags_id"], hoved.CprNummer, hoved.NemrefusionsID
+        )
+        return kvittering_ok() if same else kvittering_fejl("O408")
 
     def _digest(self, message: SendOpdateringFravaerRequest) -> bytes:
         return self.vault.lookup_key(json.dumps(_payload(message)))
@@ -376,7 +397,7 @@ class Service:
             sags_id=sags_id,
             municipality_cvr=message.Hoved.AfsenderMyndighedCVR,
             code=receipt.ForretningsValideringsKode,
-            codes=_codes(receipt),
+            codes=rules.fejlkoder(receipt),
             reason=None if reason is None else self.vault.seal(reason.encode(), context=ANSWER),
             remarks=list(remarks),
             now=now,
@@ -420,16 +441,6 @@ def _reference(message: Request[Reply]) -> UUID:
 
 def _cause(message: Request[Reply]) -> Cause:
     return Cause(name=message.Hoved.Beskedtype, besked_id=message.Hoved.BeskedID)
-
-
-def _codes(receipt: ForretningskvitteringType) -> list[str]:
-    return [] if receipt.FejlListe is None else [fejl.FejlKode for fejl in receipt.FejlListe.Fejl]
-
-
-def _told(row: Row) -> Told:
-    return Told(
-        municipality_cvr=row["municipality_cvr"], sags_id=row["sags_id"], version=row["version"], final=row["final"]
-    )
 
 
 def _asked(row: Row) -> Asked:
