@@ -121,6 +121,20 @@ async def test_a_constraint_that_fails_in_the_commit_is_an_error_and_the_connect
         assert await tx.one("SELECT count(*) AS n FROM late") == {"n": 0}
 
 
+async def test_a_snapshot_sees_one_instant_and_changes_nothing(store):
+    """What commits meanwhile is not seen, a write is refused, and the connection goes on as before."""
+    async with store.snapshot() as tx:
+        assert await tx.one("SELECT count(*) AS n FROM thing") == {"n": 0}
+        async with store.tx() as other:
+            await insert(other, "new")
+        assert await tx.one("SELECT count(*) AS n FROM thing") == {"n": 0}
+    with pytest.raises(StoreError):
+        await insert_in_a_block(store.snapshot(), "newer")
+    await insert_in_a_block(store.tx(), "newest")
+
+    assert await names(store) == ["new", "newest"]
+
+
 async def test_a_reader_sees_commits_between_its_statements_and_leaves_no_transaction(store):
     """`read` holds nothing open."""
     async with store.read() as reader:
