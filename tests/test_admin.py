@@ -66,7 +66,7 @@ async def test_the_page_says_who_answers_in_danish(page: str) -> None:
     assert document.get("lang") == "da"
     rows = [[cell.text_content().strip() for cell in row] for row in document.xpath("//tbody/tr")]
     assert rows == [
-        ["ksd", "Svarer", "9.9", "2026-03-02T09:00:00+00:00", "queued: 3, parked: 1"],
+        ["ksd", "Svarer", "9.9", "02.03.2026 kl. 10.00.00", "i kø: 3, parkeret: 1"],
         ["<b>gone</b>", "Svarer ikke", "–", "–", "–"],
     ]
 

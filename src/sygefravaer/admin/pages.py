@@ -11,9 +11,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from importlib import resources
 from pathlib import Path
 from typing import Final
+from zoneinfo import ZoneInfo
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import HTMLResponse
@@ -25,6 +27,7 @@ from sygefravaer.control import knock
 from sygefravaer.errors import SygefravaerError
 
 KNOCK_SECONDS: Final = 2.0
+DENMARK: Final = ZoneInfo("Europe/Copenhagen")
 NO_COUNTS: Final = frozenset({"pid", "port"})
 HEADERS: Final[Mapping[str, str]] = {
     "Content-Security-Policy": (
@@ -56,6 +59,7 @@ def application(parts: Mapping[str, Path], *, clock: Clock) -> FastAPI:
     pages = Environment(
         loader=PackageLoader("sygefravaer.admin"), autoescape=True, undefined=StrictUndefined, auto_reload=False
     )
+    pages.filters["danish_time"] = _danish_time
     style = resources.files("sygefravaer.admin").joinpath("static/admin.css").read_bytes()
 
     @app.middleware("http")
@@ -79,6 +83,13 @@ def application(parts: Mapping[str, Path], *, clock: Clock) -> FastAPI:
         return Response(style, media_type="text/css; charset=utf-8")
 
     return app
+
+
+def _danish_time(instant: datetime | str) -> str:
+    """Write an instant as people in Denmark read it."""
+    if isinstance(instant, str):
+        instant = datetime.fromisoformat(instant)
+    return instant.astimezone(DENMARK).strftime("%d.%m.%Y kl. %H.%M.%S")
 
 
 def _nested(told: Mapping[str, object], key: str) -> Mapping[str, object]:
