@@ -2,6 +2,8 @@
 """The two reference systems with nothing between them: what one says the other takes, and they agree in the end."""
 
 import asyncio
+import logging
+import secrets
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from uuid import UUID
@@ -30,8 +32,8 @@ CASE = {
 class Pair:
     """KSD and a jobcentre on one clock."""
 
-    def __init__(self, ksd: Ksd, jobcenter: Jobcenter, clock) -> None:
-        self.ksd, self.jobcenter, self.clock = ksd, jobcenter, clock
+    def __init__(self, ksd: Ksd, jobcenter: Jobcenter, clock, stores) -> None:
+        self.ksd, self.jobcenter, self.clock, self.stores = ksd, jobcenter, clock, stores
 
     async def quiet(self) -> None:
         """Wait until neither has anything to do now, twice over."""
@@ -60,20 +62,21 @@ async def pair(make_store, vault, clock, pki):
     async with AsyncExitStack() as stack:
         tls = {name: pki.issue(name, "19435075") for name in ("ksd", "jobcentre")}
         parties, clients = {}, {}
+        stores = {name: await make_store("lanes", "ledger", name, size=6) for name in ("ksd", "jobcenter")}
         for name, service in (("ksd", Service.SYGEFRAVAER_JC), ("jobcentre", Service.SYGEFRAVAER)):
             own = client_tls(tls[name].certificate, tls[name].key, pki.ca)
             clients[name] = Client("https://localhost/", service=service, tls=own, timeout=5.0)
             stack.push_async_callback(clients[name].close)
         shared = {"vault": vault, "clock": clock, "environment": Environment.TEST}
         parties["ksd"] = Ksd(
-            store=await make_store("lanes", "ledger", "ksd", size=6),
+            store=stores["ksd"],
             client=clients["ksd"],
             system_id=UUID(int=0xA),
             pinned=frozenset({tls["jobcentre"].serial_key}),
             **shared,
         )
         parties["jobcentre"] = Jobcenter(
-            store=await make_store("lanes", "ledger", "jobcenter", size=6),
+            store=stores["jobcenter"],
             client=clients["jobcentre"],
             system_id=UUID(int=0xB),
             municipalities=(VIBORG,),
@@ -88,7 +91,7 @@ async def pair(make_store, vault, clock, pki):
             clients[caller].url = f"https://localhost:{server.port}{clients[caller].service.path}"
             await party.start()
             stack.push_async_callback(party.stop)
-        yield Pair(parties["ksd"], parties["jobcentre"], clock)
+        yield Pair(parties["ksd"], parties["jobcentre"], clock, tuple(stores.values()))
 
 
 async def test_a_case_lives_and_ends_between_the_two(pair):
@@ -117,3 +120,48 @@ async def test_a_case_lives_and_ends_between_the_two(pair):
     assert shown["picture"]["Forlaengelse"]
     found = await pair.jobcenter.acts["lookup_case"]({"sags_id": SAGS_ID, "user": "test"})
     assert "AFSLUTTET" in str(found)
+
+
+async def test_nothing_personal_is_left_where_it_can_be_read(pair, caplog):
+    """A whole life, with a refusal and a new number: no number, name, reason or user in a table, a log or an act."""
+    caplog.set_level(logging.DEBUG)
+    word, new_cpr = f"w{secrets.token_hex(6)}", "0201505103"
+    ksd, jobcentre = pair.ksd.acts, pair.jobcenter.acts
+    await jobcentre["policy"]({"extensions": "manual"})
+    await ksd["seed"]({"cases": [CASE | {"Arbejdsgiver": {"Navn": word}}]})
+    asked = await ksd["ask_extension"]({"sags_id": SAGS_ID})
+    await pair.quiet()
+    await jobcentre["answer_extension"](
+        {"anmodning_id": asked["anmodning_id"], "code": "AFVIST", "Begrundelse": f"{word} {word}"}
+    )
+    given = {"sags_id": SAGS_ID, "Opdateringstype": ["STANDBY"], "checked": False}
+    await jobcentre["update"](given | {"with_sags_id": False, "with_nemrefusions_id": False})
+    await jobcentre["update"](given | {"cpr": new_cpr})  # O403
+    await jobcentre["lookup_list"]({"cpr": CPR, "user": word})
+    await jobcentre["citizen"]({"cpr": CPR, "fact": "known"})
+    await ksd["change_cpr"]({"cpr": CPR, "new_cpr": new_cpr})
+    await pair.quiet()
+    shown = [
+        await jobcentre["lookup_case"]({"sags_id": SAGS_ID, "history": True, "user": word}),
+        await jobcentre["case"]({"sags_id": SAGS_ID}),
+        await ksd["case"]({"sags_id": SAGS_ID}),
+        *[await acts[name]({}) for acts in (ksd, jobcentre) for name in ("health", "cases", "messages", "tasks")],
+        await ksd["lookups"]({}),
+        await jobcentre["inbox"]({}),
+    ]
+    assert (await ksd["tasks"]({}))["tasks"]
+    assert (await jobcentre["tasks"]({}))["tasks"]
+    numbers = (CPR, new_cpr)
+    assert not [number for number in numbers if number in str(shown)]
+    for store in pair.stores:
+        async with store.read() as tx:
+            tables = await tx.all(
+                "SELECT table_name AS name FROM information_schema.tables WHERE table_schema = current_schema"
+            )
+            for table in tables:
+                lines = str([row["line"] for row in await tx.all(f"SELECT t::text AS line FROM {table['name']} t")])
+                for secret in (word, *numbers):
+                    assert secret not in lines, table["name"]
+                    assert secret.encode().hex() not in lines, table["name"]
+    said = caplog.text + str([{**vars(record)} for record in caplog.records])
+    assert not [secret for secret in (word, *numbers) if secret in said]
