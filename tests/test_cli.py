@@ -274,7 +274,7 @@ def test_a_wrong_field_is_named_and_not_shown(described: Path) -> None:
     """The field that is missing or of another type is named; its value is not repeated."""
     result = run("call", "HentSag", "--dir", str(described), "--field", "SagsVersion=hemmelig")
 
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "SagsVersion" in result.stderr
     assert "hemmelig" not in result.stderr
 

@@ -290,4 +290,5 @@ async def test_a_swapped_code(play):
             "answer_late": 0.0,
             "close_after_apply": 0,
             "refuse_connections": False,
+            "swapped_code": [],
         }

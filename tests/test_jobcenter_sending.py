@@ -2,7 +2,6 @@
 """How a jobcentre sends: order, repeats, refusals, what was too old, and what nobody answers."""
 
 import asyncio
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -321,20 +320,20 @@ async def test_an_answer_that_cannot_be_made_holds_up_no_other(play, caplog):
         it.clock.advance(timedelta(minutes=1))
         await it.tell(it.m1(other := sag(CprNummer=OTHER_CPR)))
         await it.until(lambda: len(it.gateway.m2) == 2 and len(it.gateway.m4) == 1)
-        answering = it.jobcenter._answering
-        whole = answering.writer
-        answering.writer = replace(whole, swap={"ACCEPTERET": "NONSENSE"})
+        outbox = it.jobcenter._answering._outbox
+        whole = outbox._written
+        outbox._written = lambda body: body.replace(b">ACCEPTERET<", b">NONSENSE<")
         await it.pass_time(days=2)
         await it.until(lambda: caplog.text.count("put off") == 2)
-        answering.writer = whole
+        outbox._written = whole
         assert len(it.gateway.m2) == 2
         await it.pass_time(minutes=61)
         await it.until(lambda: len(it.gateway.m2) == 4)
         assert {m.SagsID for m in it.gateway.m2[2:]} == {case.SagsID, other.SagsID}
-        answering.writer = replace(whole, swap={"ACCEPTERET": "NONSENSE"})
+        outbox._written = lambda body: body.replace(b">ACCEPTERET<", b">NONSENSE<")
         await it.pass_time(days=60)
         await it.until(lambda: caplog.text.count("put off") == 3)
-        answering.writer = whole
+        outbox._written = whole
         await it.pass_time(hours=1)
         await it.until(lambda: len(it.gateway.m4) == 2)
 

@@ -16,7 +16,7 @@ import signal
 import ssl
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Coroutine, Mapping
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -29,10 +29,10 @@ from sygefravaer.client import Client, client_tls
 from sygefravaer.clock import Clock, MovableClock, SystemClock
 from sygefravaer.config import Config, Database, Kind, Surroundings, Time
 from sygefravaer.contract.operations import Environment, Service
-from sygefravaer.control import Door
+from sygefravaer.control import Act, Door, Json, clock_act, head, offered
 from sygefravaer.delivery import Clients, Delivery
 from sygefravaer.endpoint import App, HttpDoor, Peers, Server, server_tls
-from sygefravaer.errors import ActRefused, StoreUnavailable, UsageError
+from sygefravaer.errors import StoreUnavailable, UsageError
 from sygefravaer.gateway import Gateway
 from sygefravaer.jobcenter import Jobcenter
 from sygefravaer.ksd import Ksd
@@ -43,7 +43,6 @@ from sygefravaer.vault import Vault
 LOG: Final = logging.getLogger(__name__)
 
 Rooms = tuple[tuple[str, tuple[str, ...]], ...]
-Act = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
 Acts = Mapping[str, Act]
 
 PLATFORM: Final[Rooms] = (
@@ -89,7 +88,7 @@ class Part(ABC):
                 )
             acts = await self._open(self._stack)
             if self.config.control is not None:
-                own = {"health": self._health, "clock": self._clock}
+                own = {"health": self._health, **offered({"clock": clock_act(self.clock)})}
                 door = Door(own | dict(acts), self.config.control)
                 await door.start()
                 self._stack.push_async_callback(door.stop)
@@ -153,34 +152,9 @@ class Part(ABC):
         task.add_done_callback(ended)
         return task
 
-    async def _health(self, _fields: dict[str, Any]) -> dict[str, Any]:
-        return {
-            "part": self.config.part.value,
-            "name": self.config.title,
-            "state": "running",
-            "version": __version__,
-            "now": self.clock.now().isoformat(),
-            "pid": os.getpid(),
-            "port": self.port,
-        }
-
-    async def _clock(self, fields: dict[str, Any]) -> dict[str, Any]:
-        """Say the time, or move it: `now` to an instant, `advance` by seconds."""
-        now, advance = fields.get("now"), fields.get("advance")
-        if now is None and advance is None:
-            return {"now": self.clock.now().isoformat()}
-        if not isinstance(self.clock, MovableClock):
-            raise ActRefused("ClockFixed", "This part runs on the machine's clock, which nobody moves.")
-        try:
-            if now is not None:
-                self.clock.set(datetime.fromisoformat(now))
-            else:
-                self.clock.advance(timedelta(seconds=float(cast("float", advance))))
-        except (TypeError, ValueError, OverflowError) as error:
-            raise ActRefused("FieldWrong", "`now` is an ISO 8601 instant, `advance` a number of seconds.") from error
-        except UsageError as error:
-            raise ActRefused(error.code, error.detail) from error
-        return {"now": self.clock.now().isoformat()}
+    async def _health(self, _fields: Json) -> Json:
+        own = {"pid": os.getpid(), "port": self.port}
+        return head(self.config.part.value, self.config.title, self.clock) | own
 
 
 class GatewayPart(Part):
@@ -232,10 +206,10 @@ class GatewayPart(Part):
             stack, HttpDoor(gateway.handlers, clock=self.clock, peers=self._peers(stack), contact=config.contact)
         )
 
-        async def health(fields: dict[str, Any]) -> dict[str, Any]:
+        async def health(fields: Json) -> Json:
             return await self._health(fields) | await carrier.counts()
 
-        async def due(_fields: dict[str, Any]) -> dict[str, Any]:
+        async def due(_fields: Json) -> Json:
             instant, in_flight = await carrier.due()
             return {"next": None if instant is None else instant.isoformat(), "in_flight": in_flight}
 
@@ -268,7 +242,7 @@ class PartyPart(Part):
         stack.push_async_callback(party.stop)
         await self._serve(stack, party.endpoint)
 
-        async def health(fields: dict[str, Any]) -> dict[str, Any]:
+        async def health(fields: Json) -> Json:
             return await self._health(fields) | await party.acts["health"]({})
 
         return dict(party.acts) | {"health": health}

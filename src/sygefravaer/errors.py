@@ -15,6 +15,7 @@ Every kind of error, what it is called, who must act, and whether trying again c
         StoreUnavailable, CommitUnknown, Conflict, MigrationError
       ActRefused               a control door said no
       UsageError               a command, a setting or a file is wrong; nothing was started
+        FieldRefused           so is a field that was given as JSON or on the command line
 
 The docstring of a class is its message. No message ever holds a value from a call: a text says what kind of thing
 was found and where, what was wanted, and what to try.
@@ -382,6 +383,10 @@ class UsageError(SygefravaerError):
         self.code = code
         self.try_this = try_this
         super().__init__(detail)
+
+
+class FieldRefused(UsageError):
+    """A field is missing, unknown, or not what was wanted."""
 
 
 RETRYABLE_HTTP: Final = frozenset({408, 425, 429, 500, 502, 503, 504})

@@ -31,9 +31,9 @@ from sygefravaer.contract.messages import (
     TransportKvitteringType,
 )
 from sygefravaer.contract.operations import OPERATIONS, Operation, Service
+from sygefravaer.contract.plain import of_plain, to_plain
 from sygefravaer.contract.values import MUNICIPALITIES
 from sygefravaer.errors import FaultReceived, SygefravaerError, UsageError
-from sygefravaer.ksd.pictures import of_json, to_json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,7 +148,7 @@ def request_element(
     if on_behalf_of is not None:
         payload.setdefault("CallContext", {"OnBehalfOfUser": on_behalf_of})
     payload.setdefault("AuthorityContext", {"MunicipalityCVR": caller.municipality_cvr})
-    return codec.encode(of_json(operation.request, payload))
+    return codec.encode(of_plain(operation.request, payload))
 
 
 def _header(operation: Operation, caller: Caller, case: Case | None, sag: object) -> dict[str, Any]:
@@ -191,7 +191,7 @@ async def ask(caller: Caller, operation: Operation, element: bytes) -> Answered:
 
 def as_json(answered: Answered) -> str:
     """Write an answer as one JSON object, personal numbers included: the caller asked for his own look-up."""
-    return json.dumps(to_json(answered.value, reveal=True), ensure_ascii=False, indent=1)
+    return json.dumps(to_plain(answered.value, reveal=True), ensure_ascii=False, indent=1)
 
 
 def as_xml(answered: Answered) -> str:
@@ -203,7 +203,7 @@ def as_xml(answered: Answered) -> str:
 
 def as_text(answered: Answered) -> str:
     """Write an answer for reading; personal numbers masked."""
-    return "\n".join([type(answered.value).__name__, *_lines(to_json(answered.value), 1)])
+    return "\n".join([type(answered.value).__name__, *_lines(to_plain(answered.value), 1)])
 
 
 def _lines(value: Mapping[str, Any], depth: int) -> list[str]:

@@ -4,9 +4,10 @@ Being called: the door for HTTP (`HttpDoor`), an endpoint for those who receive 
 
 `HttpDoor` knows who calls (from TLS, or from a trusted proxy), keeps limits of size and time, and hands an `Inbound` to
 the handler of its path. `Endpoint` is one on top of it: a handler per operation gets a `Call`. `Server` runs either
-over mutual TLS.
+over mutual TLS. `Chaos` makes a receiver faulty on purpose.
 """
 
+from sygefravaer.endpoint.chaos import Chaos
 from sygefravaer.endpoint.door import (
     Answer,
     App,
@@ -28,6 +29,7 @@ __all__ = [
     "Answer",
     "App",
     "Call",
+    "Chaos",
     "Endpoint",
     "Handler",
     "HangUp",

@@ -10,32 +10,25 @@ system serves one municipality. Lists have `limit` (100).
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from datetime import date, datetime, timedelta
-from functools import partial
-from importlib.metadata import version
+from datetime import date, timedelta
 from typing import Any, Final
 from uuid import UUID
 
-from sygefravaer.clock import MovableClock
-from sygefravaer.contract.codes import FEJLKODER, LISTS
 from sygefravaer.contract.messages import Request
+from sygefravaer.contract.plain import to_plain
 from sygefravaer.contract.values import Cpr
-from sygefravaer.errors import ActRefused, CallFailed, SchemaValidationFailed, UsageError
+from sygefravaer.control import Act, Fields, Json, Work, chaos_act, clock_act, head, offered
+from sygefravaer.errors import ActRefused, CallFailed
 from sygefravaer.jobcenter.answering import snapshot_of
 from sygefravaer.jobcenter.cases import Sag
 from sygefravaer.jobcenter.duties import STATUS, Citizen, duties
-from sygefravaer.jobcenter.fields import Fields, Json, plain
 from sygefravaer.jobcenter.handwork import Handwork
 from sygefravaer.jobcenter.inbox import Event, Extension
-from sygefravaer.jobcenter.policy import (
-    Mode,
-)
+from sygefravaer.jobcenter.policy import Mode
 from sygefravaer.jobcenter.rooms import Rooms
 from sygefravaer.store import Tx
-
-Act = Callable[[Json], Awaitable[Json]]
 
 LIMIT: Final = 100
 """How many rows a list has when nobody says otherwise."""
@@ -51,14 +44,15 @@ class Acts:
     def table(self) -> Mapping[str, Act]:
         """Give every act by its name."""
         hand = Handwork(self._rooms)
-        acts = {
-            "health": self.health, "clock": self.clock, "due": self.due, "inbox": self.inbox,
-            "answer_event": hand.answer_event, "answer_extension": hand.answer_extension, "update": hand.update,
-            "lookup_case": self.lookup_case, "lookup_list": self.lookup_list, "cases": self.cases, "case": self.case,
-            "messages": self.messages, "tasks": self.tasks, "task_done": self.task_done, "policy": self.policy,
-            "citizen": self.citizen, "chaos": self.chaos,
+        acts: dict[str, Work] = {
+            "health": self.health, "clock": clock_act(self._rooms.clock, self._rooms.wake), "due": self.due,
+            "inbox": self.inbox, "answer_event": hand.answer_event, "answer_extension": hand.answer_extension,
+            "update": hand.update, "lookup_case": self.lookup_case, "lookup_list": self.lookup_list,
+            "cases": self.cases, "case": self.case, "messages": self.messages, "tasks": self.tasks,
+            "task_done": self.task_done, "policy": self.policy, "citizen": self.citizen,
+            "chaos": chaos_act(self._rooms.chaos),
         }  # fmt: skip
-        return {name: partial(_performed, act) for name, act in acts.items()}
+        return offered(acts)
 
     # --- every part has these ---
 
@@ -68,37 +62,25 @@ class Acts:
             row = await tx.one(_COUNTS)
             lanes = await self._rooms.lanes.counts(tx)
         return {
-            "part": "jobcenter",
-            "name": self._rooms.name,
-            "state": "running",
-            "version": version("sygefravaer"),
-            "now": plain(self._rooms.clock.now()),
+            **head("jobcenter", self._rooms.name, self._rooms.clock),
             "municipalities": sorted(self._rooms.municipalities),
             **(row or {}),
             "lanes": {status.value: number for status, number in lanes.items()},
         }
 
-    async def clock(self, fields: Fields) -> Json:
-        """Tell the time; with `now` (a time with offset) or `advance` (seconds) move it forward first."""
-        instant, seconds = fields.find("now", datetime), fields.find("advance", float)
-        fields.done()
-        if instant is not None or seconds is not None:
-            clock = self._rooms.clock
-            if not isinstance(clock, MovableClock):
-                raise ActRefused("ClockFixed", "This part runs on the machine's clock, which nobody moves.")
-            clock.set(instant or clock.now() + timedelta(seconds=seconds or 0))
-            self._rooms.wake()
-        return {"now": plain(self._rooms.clock.now())}
-
     async def due(self, _: Fields) -> Json:
         """Give the `next` instant at which something happens by itself (or null), and how much is `in_flight` now."""
-        async with self._rooms.store.read() as tx:
-            instants = (await self._rooms.inbox.due(tx), await self._rooms.lanes.due(tx))
-            in_flight = await self._rooms.lanes.in_flight(tx)
+        # Before the rest: what a call has written by its end is seen there then. A repeat that is being sent is due
+        # again later, so the pump is asked, before and after; and so is the agenda, which asks KSD meanwhile.
+        rooms = self._rooms
+        answering, sending, doing = rooms.chaos.answering, rooms.pump.busy, rooms.agenda.busy
+        async with rooms.store.snapshot() as tx:  # at two instants a message could be neither due nor in flight
+            instants = (await rooms.inbox.due(tx), await rooms.lanes.due(tx))
+            claimed = await rooms.lanes.in_flight(tx)
         known = [instant for instant in instants if instant is not None]
         return {
-            "next": plain(min(known)) if known else None,
-            "in_flight": max(in_flight, self._rooms.pump.busy) + self._rooms.agenda.busy,
+            "next": to_plain(min(known)) if known else None,
+            "in_flight": max(claimed, sending, rooms.pump.busy) + max(doing, rooms.agenda.busy) + answering,
         }
 
     # --- what came ---
@@ -157,7 +139,7 @@ class Acts:
             user=fields.find("user", str),
             fra=fields.find("from", date),
             til=fields.find("to", date),
-            states=fields.texts("states"),
+            states=fields.list("states", str) or (),
             page=fields.find("page", int),
             page_size=fields.find("page_size", int),
         )
@@ -182,10 +164,11 @@ class Acts:
         async with self._rooms.store.tx() as tx:
             sag, _ = await self._rooms.found(tx, municipality, sags_id, jobcentersag_id)
             linked = await self._rooms.register.cases_of(tx, sag.jobcentersag_id)
+            expected = duties(sag.life, first_day=sag.first_day, kategori=sag.kategori, visited=sag.visited)
             return {
                 **await self._shown(tx, sag),
-                "duties": plain(duties(sag.life, first_day=sag.first_day, kategori=sag.kategori, visited=sag.visited)),
-                "snapshots": {str(case.sags_id): plain(snapshot_of(case.snapshot)) for case in linked},
+                "duties": to_plain(expected),
+                "snapshots": {str(case.sags_id): to_plain(snapshot_of(case.snapshot)) for case in linked},
             }
 
     async def messages(self, fields: Fields) -> Json:
@@ -195,14 +178,14 @@ class Acts:
         async with self._rooms.store.read() as tx:
             received = await self._rooms.inbox.log(tx, limit=limit)
             sent = await self._rooms.outbox.log(tx, limit=limit)
-        return {"received": plain(received), "sent": plain(sent)}
+        return {"received": to_plain(received), "sent": to_plain(sent)}
 
     async def tasks(self, fields: Fields) -> Json:
         """List what was refused or is stuck and waits for a person."""
         limit = fields.find("limit", int) or LIMIT
         fields.done()
         async with self._rooms.store.read() as tx:
-            return {"tasks": plain(await self._rooms.outbox.tasks(tx, limit=limit))}
+            return {"tasks": to_plain(await self._rooms.outbox.tasks(tx, limit=limit))}
 
     async def task_done(self, fields: Fields) -> Json:
         """Put the task `task_id` away."""
@@ -243,48 +226,22 @@ class Acts:
             await self._rooms.register.note_citizen(tx, municipality, cpr, fact)
         return {"fact": fact.value}
 
-    async def chaos(self, fields: Fields) -> Json:
-        """Tell what is wrong on purpose; what is given is changed first, `reset` (true) ends all of it.
-
-        `answer_late` (seconds), `close_after_apply` (a number of calls), `refuse_connections` (true or false),
-        `swapped_code` (a list of two codes, or an empty one).
-        """
-        chaos = self._rooms.chaos
-        reset = fields.find("reset", bool)
-        late, close = fields.find("answer_late", float), fields.find("close_after_apply", int)
-        refuse, swapped = fields.find("refuse_connections", bool), fields.pair("swapped_code")
-        fields.done()
-        if swapped and not any(set(swapped) <= found for found in _code_lists()):
-            raise ActRefused("FieldWrong", "The field `swapped_code` must name two codes of one list of the contract.")
-        if reset:
-            chaos.reset()
-        if late is not None:
-            chaos.answer_late = late
-        if close is not None:
-            chaos.close_after_apply = close
-        if refuse is not None:
-            chaos.refuse_connections = refuse
-        if swapped is not None:
-            chaos.swapped_code = swapped
-        self._rooms.answering.writer = replace(self._rooms.answering.writer, swap=chaos.swap)
-        return plain(chaos)  # type: ignore[no-any-return]
-
     async def _asked(self, question: Request[Any]) -> Json:
         self._rooms.check(question)
         try:
-            return {"reply": plain(await self._rooms.client.call(question))}
+            return {"reply": to_plain(await self._rooms.client.call(question))}
         except CallFailed as error:
             raise ActRefused(error.code or "CallFailed", error.text) from error
 
     async def _shown(self, tx: Tx, sag: Sag) -> Json:
         linked = await self._rooms.register.cases_of(tx, sag.jobcentersag_id)
         return {
-            **plain(sag),
+            **to_plain(sag),
             "life": None,
             "state": sag.life.state.value,
             "status": STATUS[sag.life.state],
             "sygedagpengesager": [
-                plain(
+                to_plain(
                     {
                         "sags_id": case.sags_id,
                         "nemrefusions_id": case.nemrefusions_id,
@@ -299,22 +256,6 @@ class Acts:
         }
 
 
-async def _performed(act: Callable[[Fields], Awaitable[Json]], given: Json) -> Json:
-    """Carry out an act; what our own rooms refuse becomes the door's refusal."""
-    try:
-        return await act(Fields(given))
-    except SchemaValidationFailed as error:
-        raise ActRefused(error.code, error.text) from error
-    except UsageError as error:
-        raise ActRefused(error.code, error.text) from error
-
-
-def _code_lists() -> Iterator[frozenset[str]]:
-    yield frozenset(FEJLKODER)
-    for found in LISTS.values():
-        yield frozenset(code.kode for code in found)
-
-
 def _shown_event(event: Event) -> Json:
     return {**_origin(event), "verdict": event.verdict.value, "code": event.code, "answer": event.answer}
 
@@ -325,15 +266,15 @@ def _shown_extension(extension: Extension) -> Json:
         "anmodning_id": str(extension.anmodning_id),
         "anmodningstype": extension.anmodningstype,
         "rykkernummer": extension.rykkernummer,
-        "revurderingsdato": plain(extension.revurderingsdato),
-        "svarfrist": plain(extension.svarfrist),
+        "revurderingsdato": to_plain(extension.revurderingsdato),
+        "svarfrist": to_plain(extension.svarfrist),
         "mulige": list(extension.mulige),
         "answer": extension.answer,
     }
 
 
 def _origin(what: Event | Extension) -> Json:
-    return {**plain(what.origin), "received_at": plain(what.received_at)}
+    return {**to_plain(what.origin), "received_at": to_plain(what.received_at)}
 
 
 _COUNTS: Final = """

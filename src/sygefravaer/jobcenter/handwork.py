@@ -9,11 +9,12 @@ from uuid import UUID, uuid4
 
 from sygefravaer.contract.codes import FEJLKODER
 from sygefravaer.contract.messages import AuthorityContextType, SendOpdateringFravaerRequest
+from sygefravaer.contract.plain import of_plain
 from sygefravaer.contract.values import Cpr
+from sygefravaer.control import Fields, Json
 from sygefravaer.errors import ActRefused
 from sygefravaer.jobcenter.cases import Sag
 from sygefravaer.jobcenter.duties import STATUS, triggers
-from sygefravaer.jobcenter.fields import Fields, Json, element
 from sygefravaer.jobcenter.policy import (
     ACCEPTERET,
     AFVIST,
@@ -121,7 +122,7 @@ class Handwork:
                 "GyldigFra": danish_date(now).isoformat(),
                 **wire,
             }
-            message = element(
+            message = of_plain(
                 SendOpdateringFravaerRequest,
                 payload,
                 JobcentersagID=sag.jobcentersag_id,

@@ -13,13 +13,13 @@ from sygefravaer.client import Client
 from sygefravaer.clock import Clock
 from sygefravaer.contract.operations import Environment, Service
 from sygefravaer.contract.values import MUNICIPALITIES
-from sygefravaer.endpoint import Endpoint, Peers
+from sygefravaer.control import Act
+from sygefravaer.endpoint import Chaos, Endpoint, Peers
 from sygefravaer.errors import UsageError
-from sygefravaer.jobcenter.acts import Act, Acts
+from sygefravaer.jobcenter.acts import Acts
 from sygefravaer.jobcenter.agenda import Agenda
 from sygefravaer.jobcenter.answering import Answering
 from sygefravaer.jobcenter.cases import Register
-from sygefravaer.jobcenter.chaos import Chaos
 from sygefravaer.jobcenter.inbox import Inbox
 from sygefravaer.jobcenter.policy import Policy
 from sygefravaer.jobcenter.rooms import Rooms
@@ -76,7 +76,8 @@ class Jobcenter:
         lanes = lanes or Lanes()
         register = Register(vault)
         inbox = Inbox(register)
-        outbox = Outbox(vault=vault, clock=clock, client=client, lanes=lanes, inbox=inbox)
+        chaos = Chaos()
+        outbox = Outbox(vault=vault, clock=clock, client=client, lanes=lanes, inbox=inbox, written=chaos.swapped)
         self._register = register
         self._answering = Answering(
             register=register,
@@ -95,7 +96,6 @@ class Jobcenter:
             sent=self._wake_pump,
         )
         self._pump = Pump(store, lanes, outbox.deliver, clock=clock, settled=outbox.settled)
-        chaos = Chaos()
         reception = Reception(
             ledger=Ledger(store, vault, clock),
             clock=clock,

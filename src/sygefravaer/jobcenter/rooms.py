@@ -11,11 +11,11 @@ from sygefravaer.client import Client
 from sygefravaer.clock import Clock
 from sygefravaer.contract.messages import Reply, Request
 from sygefravaer.contract.operations import Environment, judge, operation_for
+from sygefravaer.endpoint import Chaos
 from sygefravaer.errors import ActRefused, Refused
 from sygefravaer.jobcenter.agenda import Agenda
 from sygefravaer.jobcenter.answering import Answering
 from sygefravaer.jobcenter.cases import LinkedCase, Register, Sag
-from sygefravaer.jobcenter.chaos import Chaos
 from sygefravaer.jobcenter.inbox import Inbox
 from sygefravaer.jobcenter.sending import Outbox
 from sygefravaer.lanes import Lanes, Pump

@@ -10,6 +10,7 @@ refused, which is a task for a person.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from typing import Final
@@ -58,12 +59,22 @@ ANSWER_AGAIN: Final = frozenset({"F303", "F304", "F305", "F307", "F309", "G001"}
 class Outbox:
     """Everything that leaves as a send."""
 
-    def __init__(self, *, vault: Vault, clock: Clock, client: Client, lanes: Lanes, inbox: Inbox) -> None:
+    def __init__(
+        self,
+        *,
+        vault: Vault,
+        clock: Clock,
+        client: Client,
+        lanes: Lanes,
+        inbox: Inbox,
+        written: Callable[[bytes], bytes],
+    ) -> None:
         self._vault = vault
         self._clock = clock
         self._client = client
         self._lanes = lanes
         self._inbox = inbox
+        self._written = written
 
     async def put(
         self,
@@ -78,7 +89,7 @@ class Outbox:
         """Put a finished message in its lane; `content` is a word for the list of what was sent. Gives its BeskedID."""
         hoved = message.Hoved
         operation = operation_for(message)
-        body = codec.encode(message)
+        body = self._written(codec.encode(message))
         element = soap.read(soap.wrap(body)).element
         codec.validate(operation.service, element)
         kind, key = case_key(message)

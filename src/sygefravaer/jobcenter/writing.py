@@ -8,10 +8,8 @@ they answer and refer to it; everything else begins a conversation of its own.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from types import MappingProxyType
 from uuid import UUID
 
 from sygefravaer.client import hoved
@@ -34,10 +32,9 @@ from sygefravaer.jobcenter.policy import ACCEPTERET, EventAnswer, ExtensionAnswe
 
 @dataclass(frozen=True, kw_only=True)
 class Writer:
-    """Writes for one system. `swap` exchanges codes in what is written: a fault that a test can ask for."""
+    """Writes for one system."""
 
     system_id: UUID
-    swap: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
     def header(
         self,
@@ -67,7 +64,6 @@ class Writer:
     ) -> SendForretningsSvarRequest:
         """Write M2. A JobcentersagID stands in it when the event was taken into one."""
         origin = event.origin
-        code = self._swapped(answer.code)
         return SendForretningsSvarRequest(
             AuthorityContext=AuthorityContextType(MunicipalityCVR=origin.municipality_cvr),
             Hoved=self.header(
@@ -80,9 +76,9 @@ class Writer:
                 reference=origin.besked_id,
             ),
             Forretningskvittering=ForretningskvitteringType(
-                ForretningsValideringsKode=code,
+                ForretningsValideringsKode=answer.code,
                 Begrundelse=answer.begrundelse,
-                FejlListe=fejlliste(self._swapped(answer.fejl)) if answer.fejl else None,
+                FejlListe=fejlliste(answer.fejl) if answer.fejl else None,
             ),
             SagsID=origin.sags_id,
             SagsVersion=origin.version + answer.version_offset,
@@ -103,7 +99,6 @@ class Writer:
     ) -> SendForretningsSvarForlaengelseRequest:
         """Write M4. It begins the day after RevurderingsDato and is assessed today unless told otherwise."""
         origin = extension.origin
-        code = self._swapped(answer.code)
         return SendForretningsSvarForlaengelseRequest(
             AuthorityContext=AuthorityContextType(MunicipalityCVR=origin.municipality_cvr),
             Hoved=self.header(
@@ -117,12 +112,12 @@ class Writer:
             ),
             AnmodningID=extension.anmodning_id,
             Forretningskvittering=ForretningskvitteringType(
-                ForretningsValideringsKode=code, Begrundelse=answer.begrundelse
+                ForretningsValideringsKode=answer.code, Begrundelse=answer.begrundelse
             ),
-            Forlaengelseskode=self._swapped(answer.kode) if answer.kode else None,
+            Forlaengelseskode=answer.kode,
             ForlaengelseFra=fra or extension.revurderingsdato + timedelta(days=1),
             ForlaengelseTil=answer.til if answer.code == ACCEPTERET else None,
-            Afvisningsaarsag=self._swapped(answer.aarsag) if answer.aarsag else None,
+            Afvisningsaarsag=answer.aarsag,
             VurderingsDato=assessed or danish_date(now),
             SagsVersion=version or origin.version,
             NaesteOpfoelgning=next_follow_up,
@@ -182,6 +177,3 @@ class Writer:
             Side=page,
             SideStoerrelse=page_size,
         )
-
-    def _swapped(self, code: str) -> str:
-        return self.swap.get(code, code)

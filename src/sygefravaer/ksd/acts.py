@@ -9,21 +9,17 @@ wire; the others are ours. Days are `YYYY-MM-DD`, Danish. A municipality is its 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from decimal import Decimal
-from functools import partial
-from importlib.metadata import version
 from typing import Final
 from uuid import UUID
 
-from sygefravaer.clock import Clock, MovableClock
+from sygefravaer.clock import Clock
 from sygefravaer.contract.values import Cpr
-from sygefravaer.errors import ActRefused, Conflict, Refused, SchemaValidationFailed
+from sygefravaer.control import Act, Fields, Json, Work, chaos_act, clock_act, head, offered
+from sygefravaer.endpoint import Chaos
+from sygefravaer.errors import ActRefused
 from sygefravaer.ksd.case_acts import CaseActs, no_case
-from sygefravaer.ksd.chaos import Chaos
-from sygefravaer.ksd.fields import Fields, Json
 from sygefravaer.ksd.lifecycle import State
 from sygefravaer.ksd.opening import Seeding
 from sygefravaer.ksd.overview import Overview
@@ -33,10 +29,6 @@ from sygefravaer.store import Store
 
 LIMIT: Final = 100
 MOST: Final = 10_000
-ONE_INSTANT: Final = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"
-LATEST: Final = 3600  # seconds an answer can be held back
-
-Act = Callable[[Json], Awaitable[Json]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,9 +49,9 @@ class Acts:
     @property
     def table(self) -> Mapping[str, Act]:
         """Give every act by its name."""
-        acts = {
+        acts: dict[str, Work] = {
             "health": self.health,
-            "clock": self.set_clock,
+            "clock": clock_act(self.clock, self.pump.wake),
             "due": self.due,
             "cases": self.list_cases,
             "case": self.show_case,
@@ -79,10 +71,10 @@ class Acts:
             "resend": self.on_cases.resend,
             "replay": self.replay,
             "policy": self.policy,
-            "chaos": self.disturb,
+            "chaos": chaos_act(self.chaos),
             "seed": self.seed,
         }
-        return {name: partial(_performed, act) for name, act in acts.items()}
+        return offered(acts)
 
     # --- every part has these ---
 
@@ -98,32 +90,10 @@ class Acts:
         async with self.store.read() as tx:
             lanes = await self.lanes.counts(tx)
         return {
-            "part": "ksd",
-            "name": self.name,
-            "state": "running",
-            "version": version("sygefravaer"),
-            "now": self.clock.now().isoformat(),
+            **head("ksd", self.name, self.clock),
             "counters": await self.overview.counters(),
             "lanes": {status.value: number for status, number in lanes.items()},
         }
-
-    async def set_clock(self, given: Fields) -> Json:
-        """
-        Tell the time, and move it forward first if asked (act `clock`).
-
-        | field | |
-        |---|---|
-        | `now` | a time with offset to move to |
-        | `advance` | seconds to move by |
-        """
-        instant, seconds = given.find("now", datetime), given.find("advance", Decimal)
-        given.done()
-        if instant is not None or seconds is not None:
-            if not isinstance(self.clock, MovableClock):
-                raise ActRefused("ClockFixed", "This part runs on the machine's clock, which nobody moves.")
-            self.clock.set(instant or self.clock.now() + timedelta(seconds=float(seconds or 0)))
-            self.pump.wake()
-        return {"now": self.clock.now().isoformat()}
 
     async def due(self, given: Fields) -> Json:
         """
@@ -137,8 +107,7 @@ class Acts:
         # Before the rest: what a call has put in a lane by its end is seen there then. A repeat that is being sent is
         # due again later, so the pump is asked, before and after.
         answering, busy = self.chaos.answering, self.pump.busy
-        async with self.store.tx() as tx:
-            await tx.run(ONE_INSTANT)  # between two, a message could be neither due nor in flight
+        async with self.store.snapshot() as tx:  # at two instants a message could be neither due nor in flight
             instant, sending = await self.lanes.due(tx), await self.lanes.in_flight(tx)
         return {
             "next": None if instant is None else instant.isoformat(),
@@ -262,36 +231,6 @@ class Acts:
         policy = await self.policies.change({name: value for name, value in changed.items() if value is not None})
         return policy.as_json()
 
-    async def disturb(self, given: Fields) -> Json:
-        """
-        Make KSD a faulty receiver (act `chaos`); what is not given stays, and all is told.
-
-        | field | |
-        |---|---|
-        | `answer_late` | seconds that every answer is held back; 0 ends it |
-        | `close_after_apply` | so many calls are carried out and cut off instead of answered |
-        | `refuse_connections` | true: every call is cut off before anything is done |
-        | `swapped_code` | two codes that change places in answers; an empty list ends it |
-        """
-        late, refuse = given.find("answer_late", Decimal), given.find("refuse_connections", bool)
-        self.chaos.close_after_apply = given.number("close_after_apply", self.chaos.close_after_apply, most=MOST)
-        codes = given.list("swapped_code", str)
-        given.done()
-        if late is not None:
-            self.chaos.answer_late = float(max(Decimal(0), min(late, Decimal(LATEST))))
-        if refuse is not None:
-            self.chaos.refuse_connections = refuse
-        if codes is not None:
-            if len(codes) not in (0, 2):
-                raise ActRefused("FieldWrong", "swapped_code: a list of two codes, or of none, was wanted.")
-            self.chaos.swapped_code = (codes[0], codes[1]) if codes else None
-        return {
-            "answer_late": self.chaos.answer_late,
-            "close_after_apply": self.chaos.close_after_apply,
-            "refuse_connections": self.chaos.refuse_connections,
-            "swapped_code": list(self.chaos.swapped_code or ()),
-        }
-
     async def replay(self, given: Fields) -> Json:
         """
         Let messages go again that nobody answered for five days and that stop their lane. Gives `replayed`.
@@ -327,13 +266,3 @@ class Acts:
             opened += await self.seeding.seed(Fields(each), quiet=tell is False)
         self.pump.wake()
         return {"opened": opened, "known": len(wanted) - opened}
-
-
-async def _performed(act: Callable[[Fields], Awaitable[Json]], given: Json) -> Json:
-    """Carry out an act; what our own rooms refuse becomes the door's refusal."""
-    try:
-        return await act(Fields(given))
-    except Conflict as error:
-        raise ActRefused("Taken", "SagsID or NemrefusionsID belongs to another case.") from error
-    except (Refused, SchemaValidationFailed) as error:
-        raise ActRefused(error.code, error.text) from error

@@ -17,13 +17,15 @@ from uuid import UUID, uuid4
 
 from sygefravaer.clock import Clock
 from sygefravaer.contract.codes import LISTS
+from sygefravaer.contract.messages import SygefravaerssagType
+from sygefravaer.contract.plain import fields_of_plain
 from sygefravaer.contract.values import MUNICIPALITIES, Cpr, municipality_by_code
+from sygefravaer.control import Fields, Json
 from sygefravaer.errors import ActRefused
 from sygefravaer.ksd import changes
 from sygefravaer.ksd.cases import Case, Cases, Cause
 from sygefravaer.ksd.casework import Casework, Question
 from sygefravaer.ksd.changes import Event
-from sygefravaer.ksd.fields import Fields, Json
 from sygefravaer.ksd.lifecycle import Trigger
 from sygefravaer.ksd.opening import first_picture
 from sygefravaer.ksd.rules import danish_date
@@ -80,7 +82,7 @@ class CaseActs:
         | FoersteFravaersdag ... | the fields |
         """
         on, move = self._day(given, "on"), given.find("move", str)
-        reasons, picture = given.list("reasons", str) or (), given.picture()
+        reasons, picture = given.list("reasons", str) or (), fields_of_plain(SygefravaerssagType, given.wire())
         if move is not None and move not in _MOVES:
             raise ActRefused("FieldWrong", "move: STOP or RESUME was wanted.")
         trigger = None if move is None else _MOVES[move]
@@ -167,7 +169,7 @@ class CaseActs:
         | `cpr`, `new_cpr` | a number the citizen has or had, and the new one; who was known by either is one citizen |
         | `on` | HaendelsesDato; today unless given |
         """
-        old, new = given.take("cpr", Cpr).check(), given.take("new_cpr", Cpr).check()
+        old, new = given.take("cpr", Cpr), given.take("new_cpr", Cpr)
         on = self._day(given, "on")
         given.done()
         async with self.store.tx() as tx:

@@ -119,7 +119,7 @@ def changed(
         raise Impossible(f"{', '.join(sorted(KEPT & fields.keys()))} cannot be set as a field; there is an act for it.")
     if state in ENDED and trigger is None and fields.keys() != ATTACHED:
         raise Impossible("The case has ended; it must be taken up again before it changes.")
-    following = replace(picture, **fields)  # type: ignore[arg-type]  # the names and types were read by `pictures`
+    following = replace(picture, **fields)  # type: ignore[arg-type]  # names and types were judged when they were read
     state = _moved(state, following, fields) if trigger is None else move(state, trigger)
     given = tuple(reasons) or _reasons(fields, trigger)
     return Change(

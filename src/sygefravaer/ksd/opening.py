@@ -15,12 +15,13 @@ from uuid import UUID, uuid4
 from sygefravaer.clock import Clock
 from sygefravaer.contract.codes import LISTS
 from sygefravaer.contract.messages import SygefravaerssagType
+from sygefravaer.contract.plain import fields_of_plain
 from sygefravaer.contract.values import MUNICIPALITIES, Cpr
+from sygefravaer.control import Fields
 from sygefravaer.errors import ActRefused
 from sygefravaer.ksd import changes
 from sygefravaer.ksd.cases import Cases, Cause
 from sygefravaer.ksd.casework import Casework, Question
-from sygefravaer.ksd.fields import Fields
 from sygefravaer.ksd.lifecycle import State
 from sygefravaer.ksd.rules import danish_date
 from sygefravaer.store import Store
@@ -32,9 +33,9 @@ _CAUSES: Final = {State.AFSLUTTET: "RASKMELDT", State.ANNULLERET: "ANNULLERET"}
 
 def first_picture(given: Fields, sags_id: UUID, *, now: datetime) -> tuple[SygefravaerssagType, str]:
     """Make the first picture of a case from an act's fields, and say whose case it is (CVR)."""
-    cpr, cvr = given.take("cpr", Cpr).check(), given.take("municipality_cvr", str)
+    cpr, cvr = given.take("cpr", Cpr), given.take("municipality_cvr", str)
     nemrefusions_id = given.find("nemrefusions_id", UUID) or uuid4()
-    fields = given.picture()
+    fields = fields_of_plain(SygefravaerssagType, given.wire())
     municipality = MUNICIPALITIES.get(cvr)
     if municipality is None:
         raise ActRefused("FieldWrong", "municipality_cvr: one of the 98 municipalities was wanted.")

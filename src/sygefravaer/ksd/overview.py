@@ -13,11 +13,10 @@ from datetime import date, datetime
 from typing import Any, Final
 from uuid import UUID, uuid4
 
+from sygefravaer.contract.plain import Json, to_plain
 from sygefravaer.contract.values import Cpr
-from sygefravaer.ksd import pictures
 from sygefravaer.ksd.access import Access, AccessLog
 from sygefravaer.ksd.cases import Case, Cases
-from sygefravaer.ksd.fields import Json
 from sygefravaer.ksd.lookups import USER
 from sygefravaer.ksd.service import ANSWER, UPDATE
 from sygefravaer.store import Row, Store, Tx
@@ -120,9 +119,9 @@ class Overview:
             "municipality_cvr": case.municipality_cvr,
             "version": case.version,
             "state": case.state.value,
-            "picture": pictures.to_json(case.picture, reveal=reveal),
+            "picture": to_plain(case.picture, reveal=reveal),
             "versions": [
-                {**shown(row), "picture": pictures.to_json(self._cases.picture(row), reveal=reveal)} for row in versions
+                {**shown(row), "picture": to_plain(self._cases.picture(row), reveal=reveal)} for row in versions
             ],
             "requests": [shown(row) for row in requests],
             "jobcentersager": [shown(row) for row in jobcentersager],

@@ -10,6 +10,7 @@ ever stored it); or refused, which is a task for a person.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from typing import Final, cast
@@ -108,6 +109,7 @@ class Outbox:
         lanes: Lanes,
         system_id: UUID,
         environment: Environment,
+        written: Callable[[bytes], bytes],
     ) -> None:
         self._vault = vault
         self._clock = clock
@@ -115,6 +117,7 @@ class Outbox:
         self._lanes = lanes
         self._system_id = system_id
         self._environment = environment
+        self._written = written
 
     def header(
         self,
@@ -156,7 +159,7 @@ class Outbox:
         whole: Request[Reply] = replace(
             message, AuthorityContext=AuthorityContextType(MunicipalityCVR=municipality_cvr)
         )
-        body = codec.encode(whole)
+        body = self._written(codec.encode(whole))
         element = soap.read(soap.wrap(body)).element
         codec.validate(operation.service, element)
         judge(operation, whole, municipality_cvr, environment=self._environment, caller_system=self._system_id)

@@ -29,8 +29,9 @@ from sygefravaer.contract.messages import (
     kvittering_fejl,
     kvittering_ok,
 )
+from sygefravaer.contract.plain import to_plain
 from sygefravaer.endpoint import Call
-from sygefravaer.ksd import changes, pictures, rules
+from sygefravaer.ksd import changes, rules
 from sygefravaer.ksd.cases import Case, Cases, Cause
 from sygefravaer.ksd.casework import Casework
 from sygefravaer.ksd.changes import Event
@@ -431,7 +432,7 @@ def _for_a_person(message: SendOpdateringFravaerRequest, case: Case) -> list[tup
 def _payload(message: SendOpdateringFravaerRequest) -> dict[str, object]:
     """Give what the update says, without who sends it and when: what makes two updates the same."""
     names = (field.name for field in fields(message) if field.name not in _CONTEXT)
-    found = ((name, pictures.to_json(getattr(message, name))) for name in names)
+    found = ((name, to_plain(getattr(message, name))) for name in names)
     return {name: value for name, value in found if value is not None and value != []}
 
 

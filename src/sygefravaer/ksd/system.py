@@ -16,12 +16,12 @@ from sygefravaer.client import Client
 from sygefravaer.clock import Clock
 from sygefravaer.contract.operations import Environment
 from sygefravaer.contract.operations import Service as Exposed
-from sygefravaer.endpoint import Endpoint, Peers
-from sygefravaer.ksd.acts import Act, Acts
+from sygefravaer.control import Act
+from sygefravaer.endpoint import Chaos, Endpoint, Peers
+from sygefravaer.ksd.acts import Acts
 from sygefravaer.ksd.case_acts import CaseActs
 from sygefravaer.ksd.cases import Cases
 from sygefravaer.ksd.casework import Casework
-from sygefravaer.ksd.chaos import Chaos
 from sygefravaer.ksd.lookups import Lookups
 from sygefravaer.ksd.opening import Seeding
 from sygefravaer.ksd.overview import Overview
@@ -67,7 +67,13 @@ class Ksd:
         cases, chaos = Cases(vault), Chaos()
         self._policies = Policies(store, lanes, substitutes=substitutes)
         outbox = Outbox(
-            vault=vault, clock=clock, client=client, lanes=lanes, system_id=system_id, environment=environment
+            vault=vault,
+            clock=clock,
+            client=client,
+            lanes=lanes,
+            system_id=system_id,
+            environment=environment,
+            written=chaos.swapped,
         )
         casework = Casework(cases, outbox)
         self._pump = Pump(store, lanes, outbox.deliver, clock=clock, settled=outbox.settled)

@@ -7,19 +7,16 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, TypeVar
 
-from sygefravaer.contract.messages import SygefravaerssagType
-from sygefravaer.errors import ActRefused
-from sygefravaer.ksd import pictures
-
-Json = dict[str, Any]
-"""A JSON object, as it goes through the control door."""
+from sygefravaer.contract.plain import Json, scalar
+from sygefravaer.contract.values import Cpr
+from sygefravaer.errors import FieldRefused
 
 ScalarT = TypeVar("ScalarT")
 EnumT = TypeVar("EnumT", bound=StrEnum)
 
 
 class Fields:
-    """What an act was given; `done` refuses what nobody took."""
+    """What an act was given; `done` refuses what nobody took. Every refusal is a `FieldRefused`."""
 
     def __init__(self, given: Mapping[str, Any]) -> None:
         self._given = dict(given)
@@ -28,13 +25,18 @@ class Fields:
         """Take a field that must be there."""
         value = self.find(name, kind)
         if value is None:
-            raise ActRefused("FieldMissing", f"{name} is missing.")
+            raise FieldRefused("FieldMissing", f"`{name}` is missing.")
         return value
 
     def find(self, name: str, kind: type[ScalarT]) -> ScalarT | None:
-        """Take a field that may be absent or null."""
+        """Take a field that may be absent or null; a personal number of a wrong form is `Refused` G007."""
         value = self._given.pop(name, None)
-        return None if value is None else pictures.scalar(value, kind, name)
+        if value is None:
+            return None
+        found = scalar(value, kind, name)
+        if isinstance(found, Cpr):
+            found.check(name)
+        return found
 
     def choice(self, name: str, choices: type[EnumT]) -> EnumT | None:
         """Take a field that is one of a few words."""
@@ -42,7 +44,7 @@ class Fields:
         if value is None:
             return None
         if value not in list(choices):
-            raise ActRefused("FieldWrong", f"{name}: one of {', '.join(choices)} was wanted.")
+            raise FieldRefused("FieldWrong", f"`{name}` is wrong: one of {', '.join(choices)} was wanted.")
         return choices(value)
 
     def number(self, name: str, default: int, *, most: int) -> int:
@@ -51,7 +53,7 @@ class Fields:
         if value is None:
             return default
         if not 0 <= value <= most:
-            raise ActRefused("FieldWrong", f"{name}: a whole number from 0 to {most} was wanted.")
+            raise FieldRefused("FieldWrong", f"`{name}` is wrong: a whole number from 0 to {most} was wanted.")
         return value
 
     def list(self, name: str, kind: type[ScalarT]) -> tuple[ScalarT, ...] | None:
@@ -60,8 +62,8 @@ class Fields:
         if value is None:
             return None
         if not isinstance(value, list):
-            raise ActRefused("FieldWrong", f"{name}: a list was wanted.")
-        return tuple(pictures.scalar(each, kind, f"{name}[{index}]") for index, each in enumerate(value))
+            raise FieldRefused("FieldWrong", f"`{name}` is wrong: a list was wanted.")
+        return tuple(scalar(each, kind, f"{name}[{index}]") for index, each in enumerate(value))
 
     def objects(self, name: str) -> tuple[Json, ...]:
         """Take a list of objects; absent or null is empty."""
@@ -69,15 +71,14 @@ class Fields:
         if value is None:
             return ()
         if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
-            raise ActRefused("FieldWrong", f"{name}: a list of objects was wanted.")
+            raise FieldRefused("FieldWrong", f"`{name}` is wrong: a list of objects was wanted.")
         return tuple(value)
 
-    def picture(self) -> Json:
-        """Take the fields spelled with a capital letter: those of Sygefravaerssag, as on the wire."""
-        names = [name for name in self._given if name[:1].isupper()]
-        return pictures.fields_of_json(SygefravaerssagType, {name: self._given.pop(name) for name in names})
+    def wire(self) -> Json:
+        """Take, as they are, all fields spelled with a capital letter: elements of a message, as on the wire."""
+        return {name: self._given.pop(name) for name in list(self._given) if name[:1].isupper()}
 
     def done(self) -> None:
         """Refuse fields that the act does not know."""
         if self._given:
-            raise ActRefused("FieldUnknown", f"The act does not know {', '.join(sorted(self._given))[:200]}.")
+            raise FieldRefused("FieldUnknown", f"The act does not know {', '.join(sorted(self._given))[:200]}.")

@@ -1,10 +1,5 @@
 # SPDX-License-Identifier: MPL-2.0
-"""
-The control door of a part, both ends: acts by name, JSON in and out, on a Unix socket that only its owner can open.
-
-It knows no party: a part gives its acts, and whoever may open the socket knocks. Off unless a configuration names a
-path for it.
-"""
+"""Both ends of a control door: who offers acts on a Unix socket, and who knocks at it."""
 
 from __future__ import annotations
 
@@ -22,13 +17,14 @@ from typing import Any, Final, cast
 import aiohttp
 from aiohttp import web
 
+from sygefravaer.contract.plain import Json
 from sygefravaer.errors import ActRefused, SygefravaerError, UsageError
 
 LONGEST_PATH: Final = 100  # bytes; the system's own limit is 108 with its ending
 LONGEST_REQUEST: Final = 16 * 1024 * 1024  # bytes: a message may be handed over whole
 PATIENCE: Final = 10.0  # seconds
 
-Act = Callable[[dict[str, Any]], Awaitable[Mapping[str, Any]]]
+Act = Callable[[Json], Awaitable[Json]]
 
 _log: Final = logging.getLogger("control")
 
@@ -68,7 +64,7 @@ class Door:
         name = request.match_info["act"]
         try:
             act = self._acts.get(name, self._unknown)
-            return web.json_response(dict(await act(await _fields(request))), dumps=_dumps)
+            return web.json_response(await act(await _fields(request)), dumps=_dumps)
         except SygefravaerError as error:
             _log.info("act.refused", extra={"act": name, "code": error.code})
             told = {"code": error.code, "text": error.text, "hint": getattr(error, "try_this", "") or error.hint}
@@ -78,7 +74,7 @@ class Door:
             told = {"code": "ActFailed", "text": "The act failed; the part's log says where.", "hint": ""}
             return web.json_response({"error": told}, status=500)
 
-    async def _unknown(self, _: dict[str, Any]) -> Mapping[str, Any]:
+    async def _unknown(self, _: Json) -> Json:
         raise ActRefused("UnknownAct", f"It was not one of: {', '.join(sorted(self._acts))}.")
 
 
@@ -87,7 +83,7 @@ async def knock(
     act: str,
     fields: Mapping[str, Any] | None = None,
     timeout: float = PATIENCE,  # noqa: ASYNC109  the whole exchange, told to the connection too
-) -> dict[str, Any]:
+) -> Json:
     """Ask the part behind a socket to do something, and give what it says.
 
     Raises `ActRefused`: with the part's own code, `NobodyThere` when no one listens, `NoAnswer` when none comes.
@@ -110,7 +106,7 @@ async def knock(
     return told
 
 
-async def _fields(request: web.Request) -> dict[str, Any]:
+async def _fields(request: web.Request) -> Json:
     try:
         fields = json.loads(await request.read() or b"{}")
     except (ValueError, web.HTTPRequestEntityTooLarge) as error:
