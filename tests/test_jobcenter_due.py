@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: MPL-2.0
+"""What a jobcentre says is due: it is never quiet while something is on its way."""
+
+import asyncio
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+
+from jobcenter_rig import sag, said, scene
+from sygefravaer.contract.messages import kvittering_advarsel
+from sygefravaer.lanes import Lanes
+
+M2 = "SendForretningsSvar"
+
+
+class Interrupted(Lanes):
+    """Lanes in which something happens between two of the reader's statements."""
+
+    def __init__(self) -> None:
+        super().__init__(jitter=lambda: 1.0)
+        self.reader = None
+        self.after_due = self.after_count = None
+
+    async def due(self, tx, *, avoid=()):
+        found = await super().due(tx, avoid=avoid)
+        await self._happens(self.after_due)
+        return found
+
+    async def in_flight(self, tx):
+        found = await super().in_flight(tx)
+        await self._happens(self.after_count)
+        return found
+
+    async def _happens(self, what) -> None:
+        if what is not None and asyncio.current_task() is self.reader:
+            await what()
+
+
+@pytest.fixture
+def play(make_store, vault, clock, pki):
+    """Give a way to start a scene."""
+
+    def start(**options):
+        return scene(make_store=make_store, vault=vault, clock=clock, pki=pki, **options)
+
+    return start
+
+
+async def asked(it, lanes, **happenings):
+    """Ask what is due while things happen."""
+    lanes.reader = asyncio.current_task()
+    lanes.after_due, lanes.after_count = happenings.get("after_due"), happenings.get("after_count")
+    try:
+        return await it.act("due")
+    finally:
+        lanes.reader = None
+
+
+async def test_a_lane_that_another_holds_is_in_flight_though_it_ends_while_one_looks(play):
+    """Both statements see the same instant: held and then handed back is not neither due nor in flight."""
+    lanes = Interrupted()
+    async with play(lanes=lanes) as it:
+        await it.jobcenter.stop()  # another process than the one that is asked carries the lane
+        await it.tell(it.m1(sag()))
+        async with it.store.tx() as tx:
+            (held,) = await lanes.claim(tx, uuid4(), now=it.clock.now())
+
+        async def hand_back() -> None:
+            async with it.store.tx() as tx:
+                assert await lanes.release(tx, held, next_at=it.clock.now() + timedelta(hours=1))
+
+        assert (await asked(it, lanes, after_due=hand_back))["in_flight"] == len(held.messages)
+        assert (await asked(it, lanes))["in_flight"] == 0
+
+
+async def test_a_repeat_that_ends_while_one_looks_was_in_flight(play):
+    """In the database it is only due again later, so whoever sends it is asked before as well as after."""
+    lanes = Interrupted()
+    async with play(lanes=lanes) as it:
+        it.gateway.says(M2, kvittering_advarsel("G006"))
+        await it.tell(it.m1(sag()))
+        await it.until(lambda: said(it.gateway.m2) == ["MODTAGET", "ACCEPTERET"])
+        await it.quiet()
+        gate, take = asyncio.Event(), it.gateway.take
+
+        async def hold(call):
+            await gate.wait()
+            return await take(call)
+
+        it.hub._handlers[M2] = hold
+        it.clock.advance(timedelta(minutes=1))
+        await it.until(lambda: it.jobcenter._pump.busy == 1)
+        await asyncio.sleep(0.05)
+        assert (await it.act("due"))["in_flight"] == 1
+
+        async def let_it_end() -> None:
+            gate.set()
+            await it.until(lambda: it.jobcenter._pump.busy == 0)
+
+        assert (await asked(it, lanes, after_count=let_it_end))["in_flight"] == 1
+        assert await asked(it, lanes) == {"next": None, "in_flight": 0}
+
+
+async def test_a_call_that_is_being_answered_is_in_flight(play):
+    """What it will have written is due nowhere yet."""
+    async with play() as it:
+        await it.act("chaos", answer_late=1.0)
+        telling = asyncio.create_task(it.tell(it.m1(sag())))
+
+        async def all_sent() -> bool:
+            lanes = (await it.act("health"))["lanes"]
+            return not (lanes["queued"] or lanes["sending"] or it.jobcenter._pump.busy)
+
+        await it.until(lambda: said(it.gateway.m2) == ["MODTAGET", "ACCEPTERET"])
+        await it.until(all_sent)
+        assert (await it.act("due"))["in_flight"] == 1
+        assert not telling.done()
+        await telling
+        await it.quiet()
