@@ -139,6 +139,7 @@ async def test_nothing_personal_is_left_where_it_can_be_read(pair, caplog):
     await jobcentre["update"](given | {"cpr": new_cpr})  # O403
     await jobcentre["lookup_list"]({"cpr": CPR, "user": word})
     await jobcentre["citizen"]({"cpr": CPR, "fact": "known"})
+    await pair.quiet()
     await ksd["change_cpr"]({"cpr": CPR, "new_cpr": new_cpr})
     await pair.quiet()
     shown = [
