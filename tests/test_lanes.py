@@ -690,6 +690,24 @@ async def test_a_pump_empties_lanes_in_order_and_tells_of_each_end(store, lanes,
     await check(store)
 
 
+async def test_a_pump_outlives_what_nobody_foresaw(store, lanes, clock, monkeypatch, caplog):
+    """An exception that is no database error is logged with its kind; after a pause the pump goes on."""
+    of_lanes, receiver, broken = lanes.claim, Receiver(), [True, True]
+
+    async def claim(*args, **options):
+        if broken and broken.pop():
+            raise ZeroDivisionError
+        return await of_lanes(*args, **options)
+
+    monkeypatch.setattr(lanes, "claim", claim)
+    await accept(store, lanes)
+    async with pumping(store, lanes, receiver, clock):
+        await until(has(store, lanes, delivered=1))
+
+    failures = [record.exc_info[0] for record in caplog.records if record.getMessage() == "pump.failed"]
+    assert failures == [ZeroDivisionError] * 2
+
+
 async def test_a_pump_waits_out_the_back_off_on_the_business_clock(store, lanes, clock):
     """A failure and an attempt that broke come again when the clock has moved, in order."""
     await accept(store, lanes)

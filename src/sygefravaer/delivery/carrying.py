@@ -162,8 +162,8 @@ class Delivery:
 
         task.add_done_callback(over)
         await asyncio.wait((task,), timeout=budget)
-        carried = task.result() if task.done() and task.exception() is None else None
-        return carried or claim.messages[0]
+        ended = task.done() and not task.cancelled() and task.exception() is None
+        return (task.result() if ended else None) or claim.messages[0]
 
     def answer(self, message: Stored) -> bytes:
         """Give the response element as the message stands: the final receipt, always the same, or G006."""
@@ -250,6 +250,9 @@ class Delivery:
         try:
             outcome = classify(await self._clients.to(way).post(element, operation))
         except CallFailed as error:
+            outcome = classify(error)
+        except Exception as error:  # whatever it breaks on, the message keeps its place, and its lane waits
+            LOG.exception("delivery.attempt_failed", extra={"lane": message.lane_id})
             outcome = classify(error)
         self._receivers.heard(message.recipient, self._clock.now(), answered=outcome.kind is not Kind.SILENCE)
         return outcome
@@ -353,6 +356,9 @@ class Delivery:
                 found, due = await self._turn()
             except StoreError as error:
                 LOG.warning("worker.store", extra={"code": error.code})
+                found, due = False, None
+            except Exception:  # whatever a turn breaks on, the next one may not: deliveries never stand still for ever
+                LOG.exception("worker.failed")
                 found, due = False, None
             if not found:
                 await self._rest(due)

@@ -95,6 +95,10 @@ class Pump:
                 except StoreError as error:
                     log.warning("pump.store_unavailable", extra={"error": error.code})
                     busy, due = False, None
+                except Exception:
+                    # Whatever a turn breaks on, the next one may not: nothing stands still for ever.
+                    log.exception("pump.failed")
+                    busy, due = False, None
                 if not busy or len(self._work) >= self._concurrency:
                     with contextlib.suppress(TimeoutError):
                         await asyncio.wait_for(self._clock.sleep_until(due, wake=self._wake), self._poll)
