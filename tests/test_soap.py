@@ -623,7 +623,7 @@ def fault_with(detail: str, faultcode: str = "s:Client") -> bytes:
         (fault_with("<detail/>", "Server.Overload"), "Server"),
         (fault_with("<detail/>", "s:VersionMismatch"), "Client"),
         (fault_with(f'<detail><k:TransportKvittering xmlns:k="{NS_KVITTERING}"/></detail>'), "Client"),
-        (envelope("<s:Fault/>"), "Client"),
+        (envelope("<s:Fault/>"), "Server"),
     ],
 )
 def test_faults_without_a_usable_detail(body: bytes, faultcode: str) -> None:

@@ -21,6 +21,9 @@ from sygefravaer.soap.writing import element_bytes
 _FAULT: Final = f"{{{NS_SOAP11}}}Fault"
 _RECEIPT: Final = f"{{{NS_KVITTERING}}}TransportKvittering"
 _ERROR_CODE: Final = f"{{{NS_FAULT}}}ErrorCode"
+_CALLERS: Final = frozenset({"Client", "VersionMismatch", "MustUnderstand"})
+"""What blames the request. Any other code, also a stack's own as WCF's InternalServiceFault, is trouble over there."""
+
 _ANY_SEND: Final = OPERATIONS["SendForretningsSvar"]  # all sends are answered by the same type
 
 
@@ -79,7 +82,7 @@ def _fault_answer(element: etree._Element) -> FaultAnswer:
     receipt = detail.find(_RECEIPT) if detail is not None else None
     named = next(detail.iter(_ERROR_CODE), None) if detail is not None else None
     return FaultAnswer(
-        faultcode="Server" if side == "Server" else "Client",
+        faultcode="Client" if side in _CALLERS else "Server",
         code=None if named is None else text_of(named).strip() or None,
         text=text_of(found).strip() if (found := element.find("faultstring")) is not None else "",
         receipt=None if receipt is None else _readable_receipt(receipt),
