@@ -43,6 +43,7 @@ from sygefravaer.endpoint import Answer, Inbound, off_loop
 from sygefravaer.errors import (
     CallFailed,
     HttpRefusal,
+    InternalError,
     MalformedRequest,
     PlatformFault,
     Refused,
@@ -181,6 +182,9 @@ class Gateway:
             judge(operation, message, authority.text, environment=self._environment)
         except SygefravaerError as error:
             passage.refusal = error
+        except Exception:  # told like a refusal: not to one who is not let in, and never without a record
+            LOG.exception("judge.failed")
+            passage.refusal = InternalError()
 
     def _parcel(self, operation: Operation, message: Request[Reply], envelope: soap.Envelope) -> Parcel:
         kind, key = case_key(message)
@@ -309,6 +313,9 @@ class Gateway:
                 fault = SourceSystemUnavailable()
         except CallFailed as error:
             fault = SourceSystemTimeout() if isinstance(error.__cause__, TimeoutError) else SourceSystemUnavailable()
+        except Exception:  # the question is on record, so its outcome must be
+            LOG.exception("lookup.failed")
+            fault = InternalError()
         code, now = fault.code if fault else "OK", self._clock.now()
         async with self._store.read() as tx:  # that it was asked is on disk already
             await audit.record(

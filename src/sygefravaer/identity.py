@@ -77,7 +77,7 @@ def from_der(der: bytes) -> Identity:
             not_before=certificate.not_valid_before_utc,
             not_after=certificate.not_valid_after_utc,
         )
-    except ValueError as error:
+    except (ValueError, x509.InvalidVersion) as error:
         raise HttpRefusal(403, "The client certificate cannot be read.") from error
 
 
