@@ -86,9 +86,10 @@ class Scene:
 
     async def asked(self, **given):
         """Open a running case, ask for an extension, and give M3."""
+        kind = given.pop("kind", None)
         values = {"state": "LOEBENDE", "sags_id": str(uuid4())} | given
         await self.seeded(**values)
-        await self.act("ask_extension", sags_id=values["sags_id"])
+        await self.act("ask_extension", sags_id=values["sags_id"], **({"kind": kind} if kind else {}))
         await self.quiet()
         return self.gateway.m3[-1]
 

@@ -298,6 +298,26 @@ async def test_what_is_asked_can_be_said(ksd):
     assert str(asked.ForbrugteUger) == "26.0"
 
 
+async def test_an_extension_without_an_end_is_not_asked_about(ksd):
+    """Some write the last day of the calendar for it: there is no day after it, for us or for the jobcentre."""
+    asked = await ksd.asked()
+    assert await ksd.send(ksd.m4(asked, kode="P27_1_5", til=date(9999, 12, 31))) == ("OK", [])
+    with pytest.raises(SygefravaerError, match="no end") as refusal:
+        await ksd.act("ask_extension", sags_id=str(asked.Sygefravaerssag.SagsID))
+    assert refusal.value.code == "Impossible"
+
+
+async def test_a_pensioners_renewal_is_asked_about_as_a_pensioners(ksd):
+    """What was granted by s. 29 is renewed by s. 29; no weeks used is a number too."""
+    asked = await ksd.asked(kind="PENSIONIST_PARAGRAF25")
+    assert await ksd.send(ksd.m4(asked, kode="P29")) == ("OK", [])
+    await ksd.act("ask_extension", sags_id=str(asked.Sygefravaerssag.SagsID), weeks="0")
+    await ksd.quiet()
+    again = ksd.gateway.m3[-1]
+    assert (again.Anmodningstype, again.MuligeForlaengelseskoder) == ("PENSIONIST_PARAGRAF25", ("P29",))
+    assert again.ForbrugteUger == 0
+
+
 async def test_a_case_without_a_day_to_ask_about_is_not_asked_about(ksd):
     """RevurderingsDato is wanted, from the case or the asker."""
     _, case = await ksd.seeded(state="LOEBENDE", RevurderingsDato=None)

@@ -26,6 +26,7 @@ from sygefravaer.ksd.sending import EVENT, REQUEST, Outbox
 from sygefravaer.store import Row, Tx
 
 REMINDERS: Final = 9  # what Rykkernummer can hold
+NEVER: Final = date(9000, 1, 1)  # some write a day from here on for "no end", up to the last one there is
 
 _INSERT_REQUEST: Final = """
 INSERT INTO request (anmodning_id, sags_id, municipality_cvr, korrelations_id, kind, review, deadline, codes, weeks,
@@ -135,7 +136,9 @@ class Casework:
         review = question.review or (granted[-1].TilDato if granted else None) or case.picture.RevurderingsDato
         if review is None:
             raise Impossible("It has no RevurderingsDato, and none was given.")
-        kind = question.kind or ("FORNYET_FORLAENGELSE" if granted else "FOERSTE_REVURDERING")
+        if review >= NEVER:
+            raise Impossible("Its extension has no end to ask about.")
+        kind = question.kind or rules.usual_kind(granted)
         codes = rules.possible_codes(kind, review)
         if not codes:
             raise Impossible("No Forlaengelseskode can be used on its RevurderingsDato.")
@@ -154,7 +157,7 @@ class Casework:
             "review": review,
             "deadline": question.deadline or rules.answer_deadline(today, review),
             "codes": list(codes),
-            "weeks": question.weeks or rules.weeks_used(case.picture, today),
+            "weeks": rules.weeks_used(case.picture, today) if question.weeks is None else question.weeks,
         }
         await tx.run(_INSERT_REQUEST, **request, now=now)
         await self._request(tx, case, {**request, "reminders": 0}, besked_id=besked_id, now=now)

@@ -41,6 +41,9 @@ FINAL: Final = frozenset({"ACCEPTERET", "AFVIST"})
 OUTDATED: Final = "FORAELDET_VERSION"
 """`Begrundelse` of a MODTAGET that settles an event that came after a newer one."""
 
+PENSIONER: Final = "PENSIONIST_PARAGRAF25"
+PENSIONERS_CODE: Final = "P29"
+
 EMPLOYER_PERIOD: Final = timedelta(days=30)  # s. 30: calendar days from the first day of absence, not counted (s. 24)
 WEEK: Final = 7
 ANSWER_BEFORE: Final = timedelta(days=14)  # the deadline lies so long before the day payment would end
@@ -193,13 +196,20 @@ def last_day(kode: str, granted: Iterable[ForlaengelseType], *, first: date) -> 
     return first + timedelta(days=int(weeks) * WEEK - used - 1)
 
 
+def usual_kind(granted: Sequence[ForlaengelseType]) -> str:
+    """Give the Anmodningstype of the next request; who was granted one by s. 29 is of the s. 25 group."""
+    if not granted:
+        return "FOERSTE_REVURDERING"
+    return PENSIONER if granted[-1].Forlaengelseskode == PENSIONERS_CODE else "FORNYET_FORLAENGELSE"
+
+
 def possible_codes(kind: str, on: date) -> tuple[str, ...]:
     """List the codes that may answer a request of this Anmodningstype on this day; s. 29 is for the s. 25 group."""
-    pensioner = kind == "PENSIONIST_PARAGRAF25"
+    pensioner = kind == PENSIONER
     return tuple(
         code.kode
         for code in LISTS["forlaengelseskoder"].valid_codes(on)
-        if code.extra["kanBesvareSF2093"] == "ja" and (code.kode == "P29") is pensioner
+        if code.extra["kanBesvareSF2093"] == "ja" and (code.kode == PENSIONERS_CODE) is pensioner
     )
 
 
