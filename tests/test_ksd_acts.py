@@ -156,6 +156,15 @@ async def test_two_codes_can_change_places(ksd):
         await ksd.act("chaos", swapped_code=["O401"])
 
 
+async def test_two_codes_change_places_in_what_ksd_sends(ksd):
+    """An event is told with the other code; what KSD itself keeps is right."""
+    await ksd.act("chaos", swapped_code=["ANMELDT", "OPLYST"])
+    told = await ksd.opened()
+    assert told.SagsTilstand == "OPLYST"
+    await ksd.act("chaos", reset=True)
+    assert (await ksd.look(told)).Sygefravaerssag.SagsTilstand == "ANMELDT"
+
+
 async def test_acts_are_reached_through_a_control_door(ksd, tmp_path):
     """JSON over a socket: an act, and a refusal with its code."""
     door = Door(ksd.ksd.acts, tmp_path / "ksd")
