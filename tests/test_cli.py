@@ -7,8 +7,10 @@ import json
 import re
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import click
 import pytest
@@ -201,6 +203,53 @@ def test_fields_have_the_types_of_the_contract(described: Path) -> None:
     assert message.CallContext.OnBehalfOfUser == "sagsbehandler"
     page = request(described, "HentSagsListe", "Side=2", "SideStoerrelse=10", "SagsTilstand=LOEBENDE")
     assert (page.Side, page.SideStoerrelse, page.SagsTilstand) == (2, 10, ("LOEBENDE",))
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"),
+    [
+        ("STANDBY", "STANDBY"),
+        ("VISITATION", "VISITERET"),
+        ("SAG_LUKKET", "AFSLUTTET"),
+        ("OVERGANG", "OVERGAAET"),
+        ("FORVENTET_RASKMELDING", "I_OPFOELGNING"),
+    ],
+)
+def test_what_the_sender_decides_is_filled_in(described: Path, kind: str, status: str) -> None:
+    """One field makes an update: new ids, today in Denmark, the status that fits."""
+    message = request(described, "SendOpdateringFravaer", f"Opdateringstype={kind}")
+
+    today = datetime.now(ZoneInfo("Europe/Copenhagen")).date()
+    assert (message.JobcentersagStatus, message.GyldigFra) == (status, today)
+    assert message.VisitationsDato == (today if kind == "VISITATION" else None)
+    assert message.OpdateringID != request(described, "SendOpdateringFravaer", f"Opdateringstype={kind}").OpdateringID
+    given = request(described, "SendOpdateringFravaer", f"Opdateringstype={kind}", f"OpdateringID={uuid(9)}")
+    assert str(given.OpdateringID) == uuid(9)
+
+
+def test_an_answer_is_filled_in(described: Path) -> None:
+    """MODTAGET, of the case it is about; what is referred to must be named."""
+    message = request(described, "SendForretningsSvar", f"Hoved/ReferenceBeskedID={uuid(9)}")
+    assert message.Forretningskvittering.ForretningsValideringsKode == "MODTAGET"
+    assert (str(message.SagsID), message.SagsVersion) == (uuid(4), 1)
+    assert message.ModtagetTidspunkt <= datetime.now(UTC)
+    extension = request(described, "SendForretningsSvarForlaengelse", f"AnmodningID={uuid(9)}")
+    assert extension.VurderingsDato == datetime.now(ZoneInfo("Europe/Copenhagen")).date()
+    gone = request(
+        described, "SendOpdateringFravaer", "Opdateringstype=MANGLENDE_MEDVIRKEN", "ManglendeMedvirken/Type=UDEBLIVELSE"
+    )
+    assert gone.ManglendeMedvirken.HaendelsesDato == gone.GyldigFra
+
+
+def test_a_running_case_is_chosen(described: Path) -> None:
+    """The first that is LOEBENDE; with the SagsID of another case the header names no report."""
+    path = described / "sandbox.json"
+    told = json.loads(path.read_text())
+    told["cases"].append(told["cases"][0] | {"sags_id": uuid(10), "nemrefusions_id": uuid(11), "state": "LOEBENDE"})
+    path.write_text(json.dumps(told))
+    assert str(request(described, "HentSag").Hoved.NemrefusionsID) == uuid(11)
+    assert str(request(described, "HentSag", f"SagsID={uuid(10)}").Hoved.NemrefusionsID) == uuid(11)
+    assert request(described, "HentSag", f"SagsID={uuid(4)}").Hoved.NemrefusionsID is None
 
 
 def test_a_json_file_is_laid_under_the_options(described: Path) -> None:

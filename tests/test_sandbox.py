@@ -164,8 +164,13 @@ async def test_a_conversation_begins_by_itself(up: Up) -> None:
         wanted = {"SendForretningsSvar", "SendForretningsSvarForlaengelse", "SendOpdateringFravaer"}
         return wanted <= set(sent) and len(looked) > 0
 
+    async def done() -> bool:
+        return bool((await up.knock("supervisor", "status"))["conversation"] == "done")
+
     await eventually(all_said, 40)
     await eventually(lambda: quiet(up), 40)
+    await eventually(done, 40)
+    assert (await up.cli("sandbox", "status")).stdout.endswith("The opening conversation: done.\n")
     sent = (await up.knock("ksd", "messages", limit=1000))["messages"]
     assert {row["status"] for row in sent} == {"delivered"}
     waiting = (await up.knock("viborg", "inbox"))["extensions"]
@@ -192,7 +197,7 @@ async def test_the_printed_line_works(up: Up) -> None:
 
 async def test_a_call_from_the_command_line(up: Up) -> None:
     """A look-up as text masks personal numbers; as JSON or XML it gives what the wire gave."""
-    case = up.summary["cases"][0]
+    case = next(case for case in up.summary["cases"] if case["state"] == "LOEBENDE")
 
     text = await up.cli("call", "HentSag", "--on-behalf-of", "mig")
     as_json = await up.cli("call", "HentSag", "--json")
@@ -207,19 +212,7 @@ async def test_a_call_from_the_command_line(up: Up) -> None:
 
 async def test_a_send_from_the_command_line(up: Up) -> None:
     """A positive receipt is exit code 0; a refusal in the receipt, in a reply or in a fault is 1."""
-    running = next(
-        case for case in up.summary["cases"] if case["state"] == "LOEBENDE" and case["municipality_cvr"] == VIBORG
-    )
-    fields = {
-        "SagsID": running["sags_id"],
-        "JobcentersagID": "0b1c5c9e-4f53-4a55-8a0e-3a8f0d9b7c11",
-        "JobcentersagStatus": "STANDBY",
-        "Opdateringstype": "STANDBY",
-        "GyldigFra": time.strftime("%Y-%m-%d"),
-    }
-    update = ["call", "SendOpdateringFravaer", "--cpr", running["cpr"]]
-    for name, value in fields.items():
-        update += ["--field", f"{name}={value}"]
+    update = ["call", "SendOpdateringFravaer", "--field", "Opdateringstype=STANDBY"]
 
     kept = await up.cli(*update)
     refused = await up.cli(*update, "--field", "SagsID=00000000-0000-4000-8000-000000000000")
@@ -594,7 +587,30 @@ async def test_a_conversation_that_breaks_off_is_told(tmp_path: Path) -> None:
     layout.cases.write_text("[]")
     sandbox = Sandbox(layout, port=0, admin_port=0, say=said.append)
 
-    await sandbox._converse()
+    sandbox._choose_ports()
+    assert (await sandbox._status({}))["conversation"] == "running"
+
     await sandbox._converse()
 
     assert [text.partition(":")[0] for text in said] == ["The opening conversation stopped"]
+    assert (await sandbox._status({}))["conversation"] == "stopped"
+    assert not layout.state.exists()
+
+
+async def test_a_conversation_is_held_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What ended well is kept, and the next start does not begin it again."""
+    held: list[Layout] = []
+
+    async def converse(layout: Layout) -> None:
+        held.append(layout)
+
+    monkeypatch.setattr(seed, "converse", converse)
+    layout = Layout(tmp_path)
+    for _ in range(2):
+        sandbox = Sandbox(layout, port=0, admin_port=0, say=print)
+        sandbox._recall()
+        sandbox._choose_ports()
+        await sandbox._converse()
+        assert (await sandbox._status({}))["conversation"] == "done"
+        assert premises.read_state(layout)["conversed"] is True
+    assert held == [layout]

@@ -221,7 +221,12 @@ def sandbox_down(directory: Path, *, remove: bool, as_json: bool) -> None:
 @_json
 @_example("sygefravaer sandbox status --json")
 def sandbox_status(directory: Path, *, as_json: bool) -> None:
-    """Say of each part whether it runs, its process, its port and whether it answers."""
+    """
+    Say of each part whether it runs, its process, its port and whether it answers.
+
+    Say also how far the opening conversation is: running, done, or stopped (a part was away; the next start begins it
+    again). A script that wants quiet waits until `conversation` of --json is no longer `running`.
+    """
     told = _ask(directory, "status")
     if as_json:
         click.echo(json.dumps(told, ensure_ascii=False, indent=1))
@@ -229,6 +234,7 @@ def sandbox_status(directory: Path, *, as_json: bool) -> None:
     click.echo(_row("PART", "STATE", "HEALTH", "PID", "PORT"))
     for part in told["parts"]:
         click.echo(_row(*(part[key] or "-" for key in ("name", "state", "health", "pid", "port"))))
+    click.echo(f"\nThe opening conversation: {told['conversation']}.")
 
 
 def _row(*cells: object) -> str:
@@ -333,6 +339,7 @@ End it: {end}"""
 @_example(
     "sygefravaer call HentSagsListe",
     "sygefravaer call HentSag --field SagsID=6d3c6b0e-6a3e-5b8e-9a59-2f0f0c6d2b11 --json",
+    "sygefravaer call SendOpdateringFravaer --field Opdateringstype=STANDBY",
     "sygefravaer call SendOpdateringFravaer --file opdatering.json --system viborg",
 )
 def call(
@@ -358,8 +365,12 @@ def call(
 
     OPERATION is HentSag, HentSagsListe, SendForretningsSvar, SendForretningsSvarForlaengelse, SendOpdateringFravaer,
     and for KSD SendHaendelseSygefravaerssag or SendAnmodningForlaengelse. Without --url it calls the sandbox in --dir.
-    Header and contexts are filled in; fields are named as in the contract. The exit code is 0 for an answer or a
-    positive receipt, 1 for a refusal, 3 when nobody answered.
+    Header and contexts are filled in; fields are named as in the contract. Of a send also what is the sender's own to
+    say is filled in unless it is given: new ids (OpdateringID, JobcentersagID, AnmodningID), today in Denmark
+    (GyldigFra, VurderingsDato, HaendelsesDato, VisitationsDato, ModtagetTidspunkt), a JobcentersagStatus that fits the
+    Opdateringstype, and MODTAGET for an answer. In a sandbox it is about a running case.
+
+    The exit code is 0 for an answer or a positive receipt, 1 for a refusal, 3 when nobody answered.
     """
     from sygefravaer.cli import calling  # noqa: PLC0415
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from types import UnionType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, Final, get_args, get_origin, get_type_hints
 from uuid import UUID, uuid4
 
 from lxml import etree
@@ -34,6 +34,16 @@ from sygefravaer.contract.operations import OPERATIONS, Operation, Service
 from sygefravaer.contract.plain import of_plain, to_plain
 from sygefravaer.contract.values import MUNICIPALITIES
 from sygefravaer.errors import FaultReceived, SygefravaerError, UsageError
+
+RUNNING: Final = "LOEBENDE"
+IN_PROGRESS: Final = "I_OPFOELGNING"
+STATUS_AFTER: Final[Mapping[str, str]] = {
+    "SAG_LUKKET": "AFSLUTTET",
+    "OVERGANG": "OVERGAAET",
+    "STANDBY": "STANDBY",
+    "VISITATION": "VISITERET",
+}
+"""The JobcentersagStatus that an Opdateringstype leads to; any other leaves the case I_OPFOELGNING."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +120,8 @@ def sandbox_caller(
         municipality_cvr=municipality,
     )
     keys = ("cpr", "sags_id", "nemrefusions_id")
-    return caller, Case(**{key: own[0][key] for key in keys}) if own else None
+    chosen_case = next((one for one in own if one.get("state") == RUNNING), own[0] if own else None)
+    return caller, None if chosen_case is None else Case(**{key: chosen_case[key] for key in keys})
 
 
 def request_element(
@@ -137,21 +148,20 @@ def request_element(
         payload = _json_object(content, file)
     for one in given:
         _lay(payload, operation.request, one)
-    header = _header(operation, caller, case, payload.get("Sygefravaerssag"))
+    header = _header(operation, caller, case, payload)
     if cpr is not None:
         header["CprNummer"] = cpr
     payload["Hoved"] = header | payload.get("Hoved", {})
+    payload = _invented(operation, case, payload) | payload
     if "CprNummer" not in payload["Hoved"]:
         raise UsageError("CprMissing", "No citizen is named.", try_this="Name one with --cpr.")
-    if operation.name == "SendOpdateringFravaer":
-        payload.setdefault("OpdateringID", str(uuid4()))
     if on_behalf_of is not None:
         payload.setdefault("CallContext", {"OnBehalfOfUser": on_behalf_of})
     payload.setdefault("AuthorityContext", {"MunicipalityCVR": caller.municipality_cvr})
     return codec.encode(of_plain(operation.request, payload))
 
 
-def _header(operation: Operation, caller: Caller, case: Case | None, sag: object) -> dict[str, Any]:
+def _header(operation: Operation, caller: Caller, case: Case | None, payload: Mapping[str, Any]) -> dict[str, Any]:
     """Fill in the header; the citizen is the payload's own, else the case's."""
     header: dict[str, Any] = {
         "BeskedID": str(uuid4()),
@@ -166,11 +176,48 @@ def _header(operation: Operation, caller: Caller, case: Case | None, sag: object
     }
     if municipality := MUNICIPALITIES.get(caller.municipality_cvr):
         header["Kommunekode"] = municipality.kommunekode
+    sag = payload.get("Sygefravaerssag")
     if isinstance(sag, dict):
         header |= {key: sag[key] for key in ("CprNummer", "NemrefusionsID") if key in sag}
     elif case is not None:
-        header |= {"CprNummer": case.cpr, "NemrefusionsID": case.nemrefusions_id}
+        header["CprNummer"] = case.cpr
+        if payload.get("SagsID", case.sags_id) == case.sags_id:  # of another case the report is not known here
+            header["NemrefusionsID"] = case.nemrefusions_id
     return header
+
+
+def _invented(operation: Operation, case: Case | None, payload: Mapping[str, Any]) -> dict[str, Any]:
+    """Give what the sender of a message decides himself: new ids, today in Denmark, a plain word of progress."""
+    now = datetime.now(UTC)
+    today = now.astimezone(codec.DANISH_TIME).date().isoformat()
+    receipt = {"ForretningsValideringsKode": "MODTAGET"}
+    types = payload.get("Opdateringstype") or ()
+    invented: dict[str, dict[str, Any]] = {
+        "SendHaendelseSygefravaerssag": {"HaendelsesDato": today},
+        "SendAnmodningForlaengelse": {"AnmodningID": str(uuid4()), "Rykkernummer": 0},
+        "SendForretningsSvar": {
+            "Forretningskvittering": receipt,
+            "SagsVersion": 1,
+            "JobcentersagID": str(uuid4()),
+            "ModtagetTidspunkt": now.isoformat(timespec="milliseconds"),
+        }
+        | ({} if case is None else {"SagsID": case.sags_id}),
+        "SendForretningsSvarForlaengelse": {
+            "Forretningskvittering": receipt,
+            "SagsVersion": 1,
+            "VurderingsDato": today,
+        },
+        "SendOpdateringFravaer": {
+            "OpdateringID": str(uuid4()),
+            "JobcentersagID": str(uuid4()),
+            "JobcentersagStatus": next((STATUS_AFTER[kind] for kind in types if kind in STATUS_AFTER), IN_PROGRESS),
+            "GyldigFra": today,
+        }
+        | ({"VisitationsDato": today} if "VISITATION" in types else {}),
+    }
+    if isinstance(block := payload.get("ManglendeMedvirken"), dict):
+        block.setdefault("HaendelsesDato", today)
+    return invented.get(operation.name, {})
 
 
 async def ask(caller: Caller, operation: Operation, element: bytes) -> Answered:

@@ -21,6 +21,7 @@ import secrets
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from typing import Any, Final
 
 from sygefravaer import __version__, audit
@@ -52,6 +53,14 @@ POLL_SECONDS: Final = 0.05
 KNOCK_SECONDS: Final = 2.0
 
 
+class Talk(StrEnum):
+    """How far the opening conversation has come."""
+
+    RUNNING = "running"
+    DONE = "done"
+    STOPPED = "stopped"
+
+
 class Sandbox:
     """Everything one `sandbox up` holds, from the lock on."""
 
@@ -65,6 +74,7 @@ class Sandbox:
         self._passwords: dict[str, str] = {}
         self._ahead = 0.0
         self._conversed = False
+        self._talk = Talk.RUNNING
         self._down = asyncio.Event()
         self._database: asyncio.Task[None] | None = None
         self._conversation: asyncio.Task[None] | None = None
@@ -217,15 +227,19 @@ class Sandbox:
         )
 
     async def _converse(self) -> None:
-        # A sandbox that goes on where it was has had its conversation.
+        # A sandbox that goes on where it was has had its conversation, if that came to its end.
         if self._conversed:
+            self._talk = Talk.DONE
             return
-        self._conversed = True
-        self._remember()
+        self._talk = Talk.RUNNING
         try:
             await seed.converse(self._layout)
         except SygefravaerError as error:
+            self._talk = Talk.STOPPED
             self._say(f"The opening conversation stopped: {error.text}")
+            return
+        self._talk, self._conversed = Talk.DONE, True
+        self._remember()
 
     # --- down ---
 
@@ -312,7 +326,12 @@ class Sandbox:
             "health": "down" if number is None else "ok",
             "log": str(self._layout.database / "server" / "log"),
         }
-        return {"dir": str(self._layout.directory), "pid": os.getpid(), "parts": [*parts, database]}
+        return {
+            "dir": str(self._layout.directory),
+            "pid": os.getpid(),
+            "conversation": self._talk.value,
+            "parts": [*parts, database],
+        }
 
     async def _part(self, process: Process) -> dict[str, Any]:
         state = process.state
