@@ -88,6 +88,19 @@ async def test_a_number_is_shown_for_a_reason_that_is_recorded(ksd):
     assert (row["operation"], row["on_behalf_of"], row["sags_id"]) == ("reveal", "klage", str(case.SagsID))
 
 
+async def test_a_number_in_somebodys_words_is_masked(ksd):
+    """Free text of a message may hold one, however it is written; the words around it are shown."""
+    await ksd.opened()
+    (event,) = ksd.gateway.m1
+    spelled = (CPR, f"{CPR[:6]}-{CPR[6:]}", f"{CPR[:6]} {CPR[6:]}")
+    await ksd.send(ksd.m2(event, "MODTAGET", reason=f"{' og '.join(spelled)} i sag 12345678901"))
+    await ksd.listed()
+    await ksd.look(event.Sygefravaerssag, user=CPR)
+    (message,) = (await ksd.act("messages"))["messages"]
+    assert message["answers"][0]["reason"] == f"{' og '.join(['**********'] * 3)} i sag 12345678901"
+    assert [each["on_behalf_of"] for each in (await ksd.act("lookups"))["lookups"]] == ["**********", None]
+
+
 async def test_a_policy_is_changed_and_kept_over_a_restart(ksd):
     """What is not given stays; wrong values are refused and change nothing."""
     usual = {"follow_on": True, "repeats": [60, 300, 900, 3600], "substitutes": []}

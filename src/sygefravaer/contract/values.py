@@ -28,6 +28,7 @@ _FORM: Final = re.compile(
     r"|(?:0[1-9]|[12][0-9]|30)(?:04|06|09|11)"
     r"|(?:0[1-9]|[12][0-9])02)[0-9]{6}"
 )
+_IN_WORDS: Final = re.compile(r"(?<![0-9])[0-9]{6}[- ]?[0-9]{4}(?![0-9])")
 # The first digit of the day in a substitute number, and what it was before it was raised by 6 (cpr.dk).
 _RAISED: Final[Mapping[str, str]] = {"6": "0", "7": "1", "8": "2", "9": "3"}
 
@@ -138,6 +139,11 @@ class Cpr:
     def __reduce__(self) -> tuple[Callable[[str], "Cpr"], tuple[str]]:
         """Be made anew from its text."""
         return (Cpr, (self._text,))
+
+
+def masked(text: str) -> str:
+    """Mask what may be a personal number in words that somebody wrote, with or without a hyphen or space in it."""
+    return _IN_WORDS.sub(MASK, text)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from typing import Any, Final
 from uuid import UUID, uuid4
 
 from sygefravaer.contract.plain import Json, to_plain
-from sygefravaer.contract.values import Cpr
+from sygefravaer.contract.values import Cpr, masked
 from sygefravaer.ksd.access import Access, AccessLog
 from sygefravaer.ksd.cases import Case, Cases
 from sygefravaer.ksd.lookups import USER
@@ -173,7 +173,7 @@ class Overview:
         )
 
     def _text(self, sealed: bytes | None, context: str) -> str | None:
-        return None if sealed is None else self._vault.open(sealed, context=context).decode()
+        return None if sealed is None else masked(self._vault.open(sealed, context=context).decode())
 
     def _opened(self, row: Row, name: str, context: str) -> Any:
         return json.loads(self._vault.open(row[name], context=context))
