@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
+import threading
 from datetime import timedelta
 from uuid import uuid4
 
@@ -11,11 +13,12 @@ import pytest
 from cryptography import x509
 from lxml import etree
 
-from corridor import Corridor, Receiver, message
+from corridor import Corridor, Receiver, fine, message
 from sygefravaer import identity, soap
 from sygefravaer.contract.operations import OPERATIONS
 from sygefravaer.errors import HttpRefusal
 from sygefravaer.lanes import Lanes
+from sygefravaer.soap import LIMITS
 
 CPR = "0101505012"  # of the samples
 NAME = "SendForretningsSvar"
@@ -172,6 +175,58 @@ def test_only_a_client_fault_is_the_callers(faultcode, side):
     body = soap.wrap(f"<soap:Fault><faultcode>{faultcode}</faultcode></soap:Fault>".encode())
 
     assert soap.answer(body, OPERATIONS[NAME]).faultcode == side
+
+
+# --- what would not be read at the other end ---
+
+
+@pytest.mark.parametrize("name", [NAME, "HentSag"])
+async def test_message_that_unpacks_to_more_than_a_receiver_reads_is_refused(corridor, ksd, name):
+    """A gzip body, or Latin-1, may be small on its way in; it goes on as it is, so it must fit there too."""
+    comment = b"<!--" + b"x" * LIMITS.body + b"--></S:Body>"
+    whole = etree.tostring(message(name), encoding="UTF-8")
+    inside = whole.replace(b"<ns", b"<!--" + b"x" * LIMITS.body + b"--><ns", 1)
+    told = await corridor.send(name, gzip.compress(inside), headers={"Content-Encoding": "gzip"})
+    beside = await corridor.send(
+        name, gzip.compress(whole.replace(b"</S:Body>", comment)), headers={"Content-Encoding": "gzip"}
+    )
+
+    assert (told.status, told.faultcode, told.code) == (500, "Client", "MalformedRequest")
+    assert beside.status == 200  # what stands outside the request element ends here
+    assert len(ksd.calls) == 1
+    assert len(await corridor.rows("message")) == (name == NAME)
+
+
+async def test_declarations_at_the_limit_are_read_at_the_other_end_or_refused(corridor, ksd):
+    """The envelope that a message goes on in has a declaration of its own: none is accepted that breaks on that."""
+    for number in range(LIMITS.attributes - 12, LIMITS.attributes + 1):
+        text = etree.tostring(message(NAME), encoding="unicode")
+        declared = " ".join(f'xmlns:a{one}="urn:{one}"' for one in range(number - text.count("xmlns")))
+        told = await corridor.send(NAME, text.replace("<S:Envelope", f"<S:Envelope {declared}", 1).encode())
+        assert told.kode == "OK" or told.code == "MalformedRequest"
+
+    assert {row["status"] for row in await corridor.rows("message")} == {"delivered"}
+
+
+async def test_large_answer_is_read_beside_the_loop(corridor, ksd, monkeypatch):
+    """What a receiver sends, however much, does not hold up the other calls."""
+    threads = []
+    of_soap = soap.answer
+
+    def answer(body, *args, **options):
+        threads.append((len(body) > 65_536, threading.current_thread() is threading.main_thread()))
+        return of_soap(body, *args, **options)
+
+    async def large(call):
+        return (await fine(call)).replace(b"</", b"<!--" + b"x" * 100_000 + b"--></", 1)
+
+    monkeypatch.setattr(soap, "answer", answer)
+    await corridor.send("HentSag", message("HentSag"))
+    ksd.answer = large
+    told = await corridor.send("HentSag", message("HentSag"))
+
+    assert told.status == 200
+    assert threads == [(False, True), (True, False)]
 
 
 # --- what is named in a document is not fetched ---

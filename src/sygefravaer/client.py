@@ -9,6 +9,7 @@ keeps its bytes, posts them with `post`, and reads with `classify` what the atte
 from __future__ import annotations
 
 import asyncio
+import io
 import re
 import ssl
 from collections.abc import Mapping, Sequence
@@ -45,6 +46,7 @@ TIMEOUT: Final = 40.0  # seconds for one attempt: the platform's own budget is b
 CONNECT_SECONDS: Final = 10.0
 KEEP_ALIVE: Final = 30.0  # seconds; shorter than any server of ours keeps a connection
 LONGEST_ANSWER: Final = 20 * soap.MEBIBYTE
+BULK: Final = 64 * 1024  # bytes; above it an answer is read in a thread, so that the loop does not stand still
 UNDER_WAY: Final = "G006"
 VERSION: Final = "2.0"  # SnitfladeVersion
 
@@ -185,8 +187,11 @@ class Client:
         status, headers, body = await self._exchanged(soap.wrap(element), self._action(operation))
         try:
             if headers.get("Content-Encoding", "").lower() == "gzip":
-                body = soap.gunzip(body, LONGEST_ANSWER)
-            return soap.answer(body, operation, content_type=headers.get("Content-Type", ""))
+                body = await asyncio.to_thread(soap.gunzip, body, LONGEST_ANSWER)
+            kind = headers.get("Content-Type", "")
+            if len(body) > BULK:
+                return await asyncio.to_thread(soap.answer, body, operation, content_type=kind)
+            return soap.answer(body, operation, content_type=kind)
         except NotAnEnvelope:
             if status == _OK:
                 raise
@@ -249,7 +254,10 @@ class Client:
     async def _exchanged(self, document: bytes, action: str) -> tuple[int, Mapping[str, str], bytes]:
         try:
             async with self._opened().post(
-                self.url, data=document, headers={"SOAPAction": action}, allow_redirects=False
+                self.url,
+                data=io.BytesIO(document) if len(document) > BULK else document,
+                headers={"SOAPAction": action},
+                allow_redirects=False,
             ) as response:
                 body = bytearray()
                 async for chunk in response.content.iter_any():

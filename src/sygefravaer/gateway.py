@@ -21,6 +21,8 @@ from functools import partial
 from typing import Final, TypedDict
 from uuid import UUID
 
+from lxml import etree
+
 from sygefravaer import agreements, audit, failpoint, soap
 from sygefravaer.agreements import Decision, Grant, Route
 from sygefravaer.audit import Event
@@ -61,6 +63,7 @@ LOG: Final = logging.getLogger(__name__)
 
 AHEAD: Final = timedelta(minutes=5)  # a message may be this much of the future,
 BEHIND: Final = timedelta(hours=72)  # and this old, when it is first seen
+ENVELOPE: Final = 1024  # bytes, more than the envelope has that a message goes on in
 USER: Final = "audit.user"  # what a sealed OnBehalfOfUser is
 
 _SERVICES: Final = {service.path: service for service in Service}
@@ -172,12 +175,14 @@ class Gateway:
             element = envelope.element
             operation = passage.operation = operation_of(passage.service, str(element.tag))
             _note(inbound, envelope, operation)
+            forwarded = soap.element_bytes(element)
+            _check_fits(forwarded, self._limits)
             # 5. The municipality on whose behalf.
             authority = passage.authority = soap.authority(element)
             # 7. The schema.
             codec.validate(passage.service, element)
             message = codec.decode_request(operation, element)
-            passage.parcel = self._parcel(operation, message, envelope)
+            passage.parcel = self._parcel(operation, message, element, forwarded)
             # 8. The rules that the schema cannot say.
             judge(operation, message, authority.text, environment=self._environment)
         except SygefravaerError as error:
@@ -186,15 +191,17 @@ class Gateway:
             LOG.exception("judge.failed")
             passage.refusal = InternalError()
 
-    def _parcel(self, operation: Operation, message: Request[Reply], envelope: soap.Envelope) -> Parcel:
+    def _parcel(
+        self, operation: Operation, message: Request[Reply], element: etree._Element, forwarded: bytes
+    ) -> Parcel:
         kind, key = case_key(message)
         person = self._vault.lookup_key(message.Hoved.CprNummer.reveal())
         user = message.CallContext and message.CallContext.OnBehalfOfUser
         return Parcel(
             operation=operation,
             message=message,
-            element=soap.element_bytes(envelope.element),
-            digest=b"" if operation.lookup else soap.digest(envelope.element),
+            element=forwarded,
+            digest=b"" if operation.lookup else soap.digest(element),
             lane=f"{kind}:{person.hex() if kind == 'cpr' else key}",
             person=person,
             user=self._vault.seal(user.encode(), context=USER) if user else None,
@@ -364,6 +371,14 @@ def _note(inbound: Inbound, envelope: soap.Envelope, operation: Operation) -> No
     action = soap.action_of(inbound.headers)
     if action and action != operation.soap_action:
         LOG.info("soap.action_contradicts", extra={"operation": operation.name})
+
+
+def _check_fits(element: bytes, limits: soap.Limits) -> None:
+    """Refuse what came packed, or in another encoding, and would be too much for a receiver with the same limits."""
+    if len(element) > limits.body - ENVELOPE:
+        raise MalformedRequest(f"Its request element is longer than {limits.body - ENVELOPE} bytes in UTF-8.")
+    if element.count(b"xmlns") >= limits.attributes:
+        raise MalformedRequest(f"Its request element has {limits.attributes} namespace declarations in scope or more.")
 
 
 def _passed(passage: Passage, grant: Grant) -> Parcel:
