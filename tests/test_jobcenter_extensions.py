@@ -140,6 +140,18 @@ async def test_a_slow_jobcentre_that_is_told_to_wait_for_a_person(play):
         assert len((await it.act("inbox"))["extensions"]) == 1
 
 
+@pytest.mark.parametrize("mode", [Mode.DILIGENT, Mode.SLOW, Mode.SILENT])
+async def test_a_day_that_means_never_is_for_a_person(play, mode):
+    """A RevurderingsDato or Svarfrist at the end of the calendar is taken, and no day is counted from it."""
+    async with play(policy=Policy(extensions=mode)) as it:
+        case = await known(it)
+        for given in ({"RevurderingsDato": date.max}, {"Svarfrist": date.max}):
+            assert (await it.tell(it.m3(case, **given))).TransportKvittering == kvittering_ok()
+        await it.quiet()
+        assert said(it.gateway.m4) == ([] if mode is Mode.SILENT else ["MODTAGET", "MODTAGET"])
+        assert len((await it.act("inbox"))["extensions"]) == 2
+
+
 async def test_a_silent_jobcentre_says_nothing(play):
     """The request waits for a person."""
     async with play(policy=Policy(extensions=Mode.SILENT)) as it:

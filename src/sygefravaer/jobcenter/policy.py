@@ -178,6 +178,9 @@ REFUSAL_OF_ENDED: Final[Mapping[str, str]] = {
 )  # fmt: skip
 """Why an extension of an ended case is refused, by its Afslutningsaarsag; any other: RASKMELDT."""
 
+NEVER: Final = date(9000, 1, 1)
+"""From here on a day means that there is none, and nothing is counted from it."""
+
 PREFERENCE: Final = ("P27_1_2", "P27_1_3", "P27_1_5")
 """The grounds that a case is tried under first; the remaining ones follow in the order KSD names them."""
 PENSIONIST_CODE: Final = "P29"
@@ -188,6 +191,8 @@ NEVER_AN_ANSWER: Final = "P24A6"
 def plan_extension(policy: Policy, asked: Asked, *, now: datetime) -> Plan[ExtensionAnswer]:
     """Say how a request for extension is answered when it has just been received."""
     received = ExtensionAnswer(code=MODTAGET)
+    if policy.extensions is not Mode.SILENT and max(asked.revurderingsdato, asked.svarfrist) >= NEVER:
+        return Plan(now=(received,))  # for a person
     match policy.extensions:
         case Mode.SILENT:
             return Plan()
@@ -227,6 +232,11 @@ def days_left(kode: str, granted: Iterable[Granted]) -> int | None:
 def danish_date(instant: datetime) -> date:
     """Give the day that an instant belongs to in Denmark."""
     return instant.astimezone(DENMARK).date()
+
+
+def day_after(day: date) -> date:
+    """Give the day after; the last day of the calendar, which some write for "no end", is its own."""
+    return day if day == date.max else day + timedelta(days=1)
 
 
 def end_of_day(day: date) -> datetime:

@@ -9,7 +9,7 @@ they answer and refer to it; everything else begins a conversation of its own.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from uuid import UUID
 
 from sygefravaer.client import hoved
@@ -27,7 +27,7 @@ from sygefravaer.contract.messages import (
 from sygefravaer.contract.operations import OPERATIONS
 from sygefravaer.contract.values import Cpr
 from sygefravaer.jobcenter.inbox import Event, Extension
-from sygefravaer.jobcenter.policy import ACCEPTERET, EventAnswer, ExtensionAnswer, danish_date
+from sygefravaer.jobcenter.policy import ACCEPTERET, EventAnswer, ExtensionAnswer, danish_date, day_after
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +115,7 @@ class Writer:
                 ForretningsValideringsKode=answer.code, Begrundelse=answer.begrundelse
             ),
             Forlaengelseskode=answer.kode,
-            ForlaengelseFra=fra or extension.revurderingsdato + timedelta(days=1),
+            ForlaengelseFra=fra or day_after(extension.revurderingsdato),
             ForlaengelseTil=answer.til if answer.code == ACCEPTERET else None,
             Afvisningsaarsag=answer.aarsag,
             VurderingsDato=assessed or danish_date(now),
