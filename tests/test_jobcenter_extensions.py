@@ -10,6 +10,7 @@ from jobcenter_rig import CPR, codes, ended, granted, later, sag, said, scene
 from sygefravaer.contract.messages import kvittering_fejl, kvittering_ok
 from sygefravaer.errors import ActRefused
 from sygefravaer.jobcenter import Mode, Policy
+from sygefravaer.lanes import Lanes
 
 
 @pytest.fixture
@@ -185,6 +186,78 @@ async def test_a_wrong_answer_is_refused_and_comes_back(play):
         await it.until(lambda: len(it.gateway.m4) == 3)
         assert it.gateway.m4[2].Forlaengelseskode == "P27_1_2"
         assert (await it.act("tasks"))["tasks"] == []
+
+
+async def refused_after_all(it, case, which: str) -> str:
+    """Let KSD take a refusal for want of a ground; give the state that leaves the jobcentersag in."""
+    await it.act("answer_extension", anmodning_id=which, code="AFVIST", Afvisningsaarsag="INGEN_GRUND_OPFYLDT")
+    await it.quiet()
+    return (await it.the_case(case))["state"]
+
+
+@pytest.mark.parametrize("code", ["F303", "F304", "F305", "F307", "F309", "G001"])
+async def test_an_answer_that_ksd_refuses_is_assessed_again(play, code):
+    """The jobcentersag is back in VURDERER_FORLAENGELSE, so that a refusal then still leads to JOBAFKLARING."""
+    async with play(policy=Policy(extensions=Mode.MANUAL)) as it:
+        case = await known(it)
+        await it.act("update", sags_id=str(case.SagsID), Opdateringstype=["STANDBY"])
+        it.gateway.says("SendForretningsSvarForlaengelse", kvittering_ok(), kvittering_fejl(code))
+        request = it.m3(case)
+        await it.tell(request)
+        which = str(request.AnmodningID)
+        await it.act("answer_extension", anmodning_id=which, code="ACCEPTERET")
+        await it.quiet()
+        assert (await it.the_case(case))["state"] == "VURDERER_FORLAENGELSE"
+        assert await refused_after_all(it, case, which) == "JOBAFKLARING"
+
+
+async def test_a_refusal_that_ksd_refuses_is_no_jobafklaring(play):
+    """Neither a refusal that KSD did not take, nor what it interrupted, is lost when the question is answered anew."""
+    async with play(policy=Policy(extensions=Mode.MANUAL)) as it:
+        case = await known(it)
+        await it.act("update", sags_id=str(case.SagsID), Opdateringstype=["STANDBY"])
+        it.gateway.says("SendForretningsSvarForlaengelse", kvittering_ok(), kvittering_fejl("F307"))
+        request = it.m3(case)
+        await it.tell(request)
+        which = str(request.AnmodningID)
+        assert await refused_after_all(it, case, which) == "VURDERER_FORLAENGELSE"
+        await it.act("answer_extension", anmodning_id=which, code="ACCEPTERET")
+        await it.quiet()
+        assert (await it.the_case(case))["state"] == "STANDBY"
+
+
+async def test_what_ended_meanwhile_is_not_assessed_again(play):
+    """A jobcentersag that was closed, or went over to another scheme, before KSD refused its answer stays so."""
+    for update, state in (("SAG_LUKKET", "AFSLUTTET"), ("OVERGANG", "JOBAFKLARING")):
+        block = {"Overgang": {"Type": "JOBAFKLARING", "Dato": "2026-03-02"}} if update == "OVERGANG" else {}
+        async with play(policy=Policy(extensions=Mode.MANUAL), lanes=Lanes(jitter=lambda: 1.0)) as it:
+            case = await known(it)
+            request = it.m3(case)
+            await it.tell(request)
+            await it.quiet()
+            it.gateway.answers["SendForretningsSvarForlaengelse"].append(RuntimeError("down"))
+            it.gateway.says("SendForretningsSvarForlaengelse", kvittering_fejl("F307"))
+            await it.act("answer_extension", anmodning_id=str(request.AnmodningID), code="ACCEPTERET")
+            await it.quiet()
+            await it.act("update", sags_id=str(case.SagsID), Opdateringstype=[update], **block)
+            await it.pass_time(seconds=1)
+            await it.until(lambda it=it: len(it.gateway.m4) == 3)
+            await it.quiet()
+            assert [task["code"] for task in (await it.act("tasks"))["tasks"]] == ["F307"]
+            assert (await it.the_case(case))["state"] == state
+
+
+async def test_a_refused_word_that_was_not_final_reopens_nothing(play):
+    """KSD refuses MODTAGET and takes ACCEPTERET: the question has its answer."""
+    async with play() as it:
+        case = await known(it)
+        it.gateway.says("SendForretningsSvarForlaengelse", kvittering_fejl("F307"), kvittering_ok())
+        await it.tell(it.m3(case))
+        await it.until(lambda: len(it.gateway.m4) == 2)
+        await it.quiet()
+        assert [task["code"] for task in (await it.act("tasks"))["tasks"]] == ["F307"]
+        assert (await it.act("inbox"))["extensions"] == []
+        assert (await it.the_case(case))["state"] == "MODTAGET"
 
 
 async def test_a_refusal_that_ends_the_question(play):

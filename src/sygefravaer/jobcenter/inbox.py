@@ -355,9 +355,9 @@ class Inbox:
             due=due,
         )
 
-    async def extension_reopened(self, tx: Tx, municipality_cvr: str, anmodning_id: UUID) -> None:
-        """Put a request whose answer KSD refused back before a person."""
-        await tx.run(
+    async def extension_reopened(self, tx: Tx, municipality_cvr: str, anmodning_id: UUID) -> bool:
+        """Put a request whose answer KSD refused back before a person; tells whether it was answered, and now waits."""
+        reopened = await tx.run(
             """
             UPDATE extension SET state = 'waiting', answer_due = NULL
             WHERE municipality_cvr = %(cvr)s AND anmodning_id = %(id)s AND state = 'answered'
@@ -365,6 +365,7 @@ class Inbox:
             cvr=municipality_cvr,
             id=anmodning_id,
         )
+        return reopened > 0
 
     async def withdraw(self, tx: Tx, municipality_cvr: str, sags_id: UUID) -> None:
         """Close the open requests about a case that has ended: KSD has withdrawn them."""

@@ -77,7 +77,15 @@ class Jobcenter:
         register = Register(vault)
         inbox = Inbox(register)
         chaos = Chaos()
-        outbox = Outbox(vault=vault, clock=clock, client=client, lanes=lanes, inbox=inbox, written=chaos.swapped)
+        outbox = Outbox(
+            vault=vault,
+            clock=clock,
+            client=client,
+            lanes=lanes,
+            inbox=inbox,
+            register=register,
+            written=chaos.swapped,
+        )
         self._register = register
         self._answering = Answering(
             register=register,

@@ -25,7 +25,10 @@ from sygefravaer.contract.messages import Reply, Request
 from sygefravaer.contract.names import SERVICE_UUIDS, SYGEFRAVAER
 from sygefravaer.contract.operations import OPERATIONS, case_key, operation_for
 from sygefravaer.errors import CallFailed
+from sygefravaer.jobcenter.cases import Register
+from sygefravaer.jobcenter.duties import State, Trigger
 from sygefravaer.jobcenter.inbox import Inbox
+from sygefravaer.jobcenter.policy import AFVIST, FINAL
 from sygefravaer.lanes import Entry, Lanes, Status, Stored, Verdict
 from sygefravaer.store import Row, Tx
 from sygefravaer.vault import Vault
@@ -67,6 +70,7 @@ class Outbox:
         client: Client,
         lanes: Lanes,
         inbox: Inbox,
+        register: Register,
         written: Callable[[bytes], bytes],
     ) -> None:
         self._vault = vault
@@ -74,6 +78,7 @@ class Outbox:
         self._client = client
         self._lanes = lanes
         self._inbox = inbox
+        self._register = register
         self._written = written
 
     async def put(
@@ -166,9 +171,22 @@ class Outbox:
             await self._again(tx, message, row)
             return
         await self._task(tx, message, code, fejl_text(code) if code in FEJLKODER else REFUSED_TEXT)
-        if message.operation == EXTENSION_ANSWER and code in ANSWER_AGAIN:
-            await self._inbox.extension_reopened(tx, row["municipality_cvr"], row["anmodning_id"])
+        if message.operation == EXTENSION_ANSWER and row["content"] in FINAL and code in ANSWER_AGAIN:
+            await self._assess_again(tx, row)
         LOG.warning("refused", extra={"action": "sending.refused", "operation": message.operation, "code": code})
+
+    async def _assess_again(self, tx: Tx, row: Row) -> None:
+        """Put a question back before a person, and its jobcentersag back to where the answer took it from."""
+        if not await self._inbox.extension_reopened(tx, row["municipality_cvr"], row["anmodning_id"]):
+            return
+        case = await self._register.case(tx, row["municipality_cvr"], row["sags_id"])
+        sag = await self._register.sag(tx, case.jobcentersag_id) if case and not case.ended else None
+        if sag is None:
+            return
+        # JOBAFKLARING that our refusal led to is left by the way it came, so that what was before it is kept.
+        if row["content"] == AFVIST and sag.life.state is State.JOBAFKLARING:
+            sag = await self._register.move(tx, sag, Trigger.REOPEN, now=self._clock.now())
+        await self._register.move(tx, sag, Trigger.ASKED, now=self._clock.now())
 
     async def _task(self, tx: Tx, message: Stored, code: str, text: str) -> None:
         await tx.run(
