@@ -329,7 +329,11 @@ def receiver_classes(tmp_path_factory):
         pytest.skip("Maven is not on this machine; the generated receiver needs it")
     target = tmp_path_factory.mktemp("cxf")
     subprocess.run(
-        ["mvn", "--quiet", "--batch-mode", "--file", CXF / "pom.xml", f"-DbuildDirectory={target}", "package"],
+        [
+            *("mvn", "--quiet", "--batch-mode", "--file", CXF / "pom.xml", f"-DbuildDirectory={target}"),
+            f"-Dmaven.repo.local={Path.home() / '.m2' / 'repository'}",  # $HOME, which Java does not ask
+            "package",
+        ],
         check=True,
         timeout=280,
     )
