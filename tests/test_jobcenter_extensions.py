@@ -153,6 +153,36 @@ async def test_a_day_that_means_never_is_for_a_person(play, mode):
         assert len((await it.act("inbox"))["extensions"]) == 2
 
 
+async def test_no_extension_by_hand_of_what_never_ends(play):
+    """ACCEPTERET of a RevurderingsDato at the end of the calendar is refused at the door; the rest can be said."""
+    async with play(policy=Policy(extensions=Mode.MANUAL)) as it:
+        case = await known(it)
+        request = it.m3(case, RevurderingsDato=date.max - timedelta(days=30))
+        await it.tell(request)
+        which = str(request.AnmodningID)
+        for given in ({}, {"ForlaengelseTil": "9999-12-31"}):
+            with pytest.raises(ActRefused, match="RevurderingsDato") as refused:
+                await it.act("answer_extension", anmodning_id=which, code="ACCEPTERET", **given)
+            assert refused.value.code == "RequestNeverEnds"
+        await it.act("answer_extension", anmodning_id=which, code="MODTAGET")
+        await it.act("answer_extension", anmodning_id=which, code="AFVIST")
+        await it.until(lambda: len(it.gateway.m4) == 3)
+        assert said(it.gateway.m4) == ["MODTAGET", "MODTAGET", "AFVIST"]
+        assert it.gateway.m4[2].Afvisningsaarsag == "INGEN_GRUND_OPFYLDT"
+
+
+async def test_a_reminder_that_means_never_leaves_a_slow_answer_to_a_person(play):
+    """The answer was put off before KSD said that the RevurderingsDato is the end of the calendar."""
+    async with play(policy=Policy(extensions=Mode.SLOW)) as it:
+        case = await known(it)
+        first = it.m3(case)
+        await it.tell(first)
+        await it.tell(it.m3(case, anmodning_id=first.AnmodningID, rykker=1, RevurderingsDato=date.max))
+        await it.pass_time(days=60)
+        assert said(it.gateway.m4) == ["MODTAGET"]
+        assert len((await it.act("inbox"))["extensions"]) == 1
+
+
 async def test_a_silent_jobcentre_says_nothing(play):
     """The request waits for a person."""
     async with play(policy=Policy(extensions=Mode.SILENT)) as it:

@@ -24,6 +24,7 @@ from sygefravaer.jobcenter.policy import (
     ACCEPTERET,
     AFVIST,
     FINAL,
+    NEVER,
     Asked,
     EventAnswer,
     ExtensionAnswer,
@@ -149,8 +150,8 @@ class Answering:
         return sent
 
     async def say_extension_due(self, tx: Tx, extension: Extension, *, now: datetime) -> None:
-        """Give a request the final answer that was put off."""
-        if self.policy.extensions in {Mode.SILENT, Mode.MANUAL}:
+        """Give a request the final answer that was put off; one that a reminder moved to never is for a person."""
+        if self.policy.extensions in {Mode.SILENT, Mode.MANUAL} or extension.revurderingsdato >= NEVER:
             await self._inbox.put_off_extension(tx, extension, None)
             return
         answer = settled_extension(self.policy, await self.asked(tx, extension), today=danish_date(now))

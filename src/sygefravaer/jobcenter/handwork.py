@@ -18,6 +18,7 @@ from sygefravaer.jobcenter.duties import STATUS, triggers
 from sygefravaer.jobcenter.policy import (
     ACCEPTERET,
     AFVIST,
+    NEVER,
     EventAnswer,
     ExtensionAnswer,
     Policy,
@@ -73,6 +74,8 @@ class Handwork:
             extension = await self._rooms.inbox.extension(tx, anmodning_id)
             if extension is None:
                 raise ActRefused("RequestUnknown", "No request with this anmodning_id has come.")
+            if code == ACCEPTERET and extension.revurderingsdato >= NEVER:
+                raise ActRefused("RequestNeverEnds", "Its RevurderingsDato means never; nothing begins after that.")
             asked = await self._rooms.answering.asked(tx, extension)
             usual = settled_extension(Policy(), asked, today=assessed or danish_date(now))
             answer = ExtensionAnswer(

@@ -208,6 +208,8 @@ def settled_extension(policy: Policy, asked: Asked, *, today: date) -> Extension
     refusal = _refusal(asked)
     if refusal:
         return ExtensionAnswer(code=AFVIST, aarsag=refusal)
+    if asked.revurderingsdato >= NEVER:
+        return ExtensionAnswer(code=AFVIST, aarsag="INGEN_GRUND_OPFYLDT")  # there is no day to extend from
     if policy.extensions is Mode.WRONG:
         til = asked.revurderingsdato + policy.extension_length
         return ExtensionAnswer(code=ACCEPTERET, kode=NEVER_AN_ANSWER, til=til)
