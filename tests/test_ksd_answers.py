@@ -383,19 +383,37 @@ async def test_a_recovery_ends_the_case(ksd):
     assert (await ksd.case(case.SagsID))["version"] == 2
 
 
+async def test_a_transfer_beside_a_recovery_is_for_a_person(ksd):
+    """RASKMELDING ends the case; the OVERGANG of the same update is a task that says to what and when."""
+    case = await ksd.opened()
+    message = ksd.m5(
+        case,
+        "RASKMELDING",
+        "OVERGANG",
+        Raskmelding=RaskmeldingType(SidsteFravaersdag=date(2026, 2, 27), MeddeltAf="BORGER", MeddeltDato=TODAY),
+        Overgang=OvergangType(Type="FLEKSJOB", Dato=YESTERDAY),
+        GyldigFra=date(2026, 2, 20),
+    )
+    assert await ksd.send(message) == OK
+    await ksd.quiet()
+    told = ksd.gateway.m1[-1]
+    assert (told.HaendelsesDato, told.Sygefravaerssag.Afslutningsaarsag) == (date(2026, 2, 27), "RASKMELDT")
+    assert await ksd.tasks() == [("transfer", ["FLEKSJOB", YESTERDAY.isoformat()], "LOOK")]
+
+
 async def test_a_transfer_ends_the_case_unless_ksd_must_decide(ksd):
     """OVERGANG: ended by its type; a move or an annulment is KSD's own affair, and a task."""
     case = await ksd.opened()
     transfer = OvergangType(Type="FLEKSJOB", Dato=YESTERDAY)
     assert await ksd.send(ksd.m5(case, "OVERGANG", Overgang=replace(transfer, Type="FLYTNING"))) == OK
-    assert await ksd.tasks() == [("transfer", ["FLYTNING"], "LOOK")]
+    assert await ksd.tasks() == [("transfer", ["FLYTNING", YESTERDAY.isoformat()], "LOOK")]
     assert await ksd.send(ksd.m5(case, "OVERGANG", Overgang=transfer)) == OK
     await ksd.quiet()
     told = ksd.gateway.m1[-1]
     assert said(told) == ("AFSLUTTET", 2, "AFSLUTTET", ())
     assert (told.HaendelsesDato, told.Sygefravaerssag.Afslutningsaarsag) == (YESTERDAY, "FLEKSJOB")
     assert await ksd.send(ksd.m5(case, "OVERGANG", Overgang=transfer)) == OK
-    assert ("transfer", ["FLEKSJOB"], "LOOK") in await ksd.tasks()
+    assert ("transfer", ["FLEKSJOB", YESTERDAY.isoformat()], "LOOK") in await ksd.tasks()
 
 
 async def test_facts_beside_the_case_are_kept_and_not_told(ksd):

@@ -418,12 +418,17 @@ class Service:
 
 
 def _for_a_person(message: SendOpdateringFravaerRequest, case: Case) -> list[tuple[str, list[str], str]]:
-    """List what KSD must decide: missing cooperation always, a transfer it does not end by, an end after the end."""
+    """
+    List what KSD must decide: missing cooperation always, a transfer it does not end by, an end after the end.
+
+    A recovery in the same update ends the case before the transfer can.
+    """
     tasks = []
     if message.ManglendeMedvirken is not None:
         tasks.append(("missing_cooperation", [message.ManglendeMedvirken.Type], "PARTSHOERING_P21"))
-    if message.Overgang is not None and (message.Overgang.Type in changes.STAYS or case.state in ENDED):
-        tasks.append(("transfer", [message.Overgang.Type], "LOOK"))
+    transfer, over = message.Overgang, message.Raskmelding is not None or case.state in ENDED
+    if transfer is not None and (transfer.Type in changes.STAYS or over):
+        tasks.append(("transfer", [transfer.Type, transfer.Dato.isoformat()], "LOOK"))
     if message.Raskmelding is not None and case.state in ENDED:
         tasks.append(("recovery_after_end", [message.Raskmelding.MeddeltAf], "LOOK"))
     return tasks
