@@ -97,8 +97,12 @@ class Writer:
         assessed: date | None = None,
         next_follow_up: date | None = None,
     ) -> SendForretningsSvarForlaengelseRequest:
-        """Write M4. It begins the day after RevurderingsDato and is assessed today unless told otherwise."""
+        """Write M4, assessed today unless told otherwise.
+
+        Only ACCEPTERET has a period, which begins the day after RevurderingsDato unless told otherwise.
+        """
         origin = extension.origin
+        granted = answer.code == ACCEPTERET
         return SendForretningsSvarForlaengelseRequest(
             AuthorityContext=AuthorityContextType(MunicipalityCVR=origin.municipality_cvr),
             Hoved=self.header(
@@ -115,8 +119,8 @@ class Writer:
                 ForretningsValideringsKode=answer.code, Begrundelse=answer.begrundelse
             ),
             Forlaengelseskode=answer.kode,
-            ForlaengelseFra=fra or day_after(extension.revurderingsdato),
-            ForlaengelseTil=answer.til if answer.code == ACCEPTERET else None,
+            ForlaengelseFra=(fra or day_after(extension.revurderingsdato)) if granted else None,
+            ForlaengelseTil=answer.til if granted else None,
             Afvisningsaarsag=answer.aarsag,
             VurderingsDato=assessed or danish_date(now),
             SagsVersion=version or origin.version,
