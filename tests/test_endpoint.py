@@ -815,6 +815,23 @@ async def test_a_handler_may_refuse_by_http_or_hang_up(seen: Seen, clock: Movabl
                     await wire.post(b"<a/>")
 
 
+async def test_the_request_line_is_never_logged(
+    seen: Seen, clock: MovableClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What stands in an address may be about a person: uvicorn writes no access log, whoever listens to its logger."""
+    access = logging.getLogger("uvicorn.access")
+    async with running(door(seen, clock)) as server:
+        access.addHandler(caplog.handler)
+        try:
+            with caplog.at_level(logging.INFO, "uvicorn.access"):
+                async with connected(server) as wire:
+                    assert (await wire.post(b"<a/>")).status == 200
+                    assert (await wire.post(b"<a/>", "/0101505006")).status == 404
+        finally:
+            access.removeHandler(caplog.handler)
+    assert not [record for record in caplog.records if record.name.startswith("uvicorn")]
+
+
 # --- an endpoint ---
 
 

@@ -77,6 +77,7 @@ class TlsProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Read the peer's certificate once, and start to wait for a request."""
         super().connection_made(transport)
+        self.access_log = False  # uvicorn turns it on for whoever listens to its logger, whatever its setting is
         tls = transport.get_extra_info("ssl_object")
         self._peer_der = tls.getpeercert(binary_form=True) if tls is not None else None
         self._wait_for_head()
