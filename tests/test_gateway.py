@@ -400,6 +400,29 @@ async def test_substitute_number_goes_only_where_it_is_taken(corridor):
     assert (refused.code, accepted.kode, to_ksd.kode) == ("G007", "OK", "OK")
 
 
+@pytest.mark.parametrize("name", ["SendHaendelseSygefravaerssag", "SendAnmodningForlaengelse"])
+async def test_substitute_number_of_the_case_goes_only_where_it_is_taken(corridor, name):
+    """The number that the case has is judged like the header's; numbers that it had are history, and may be any."""
+    substitute, usual = "6101505012", "0101505006"
+
+    def about(current, former):
+        envelope = message(name, CprNummer=usual)
+        case = next(envelope.iter("{*}Sygefravaerssag"))
+        case.find(f"{FAELLES}CprNummer").text = current
+        for old in case.findall(f"{FAELLES}TidligereCprNummer"):
+            case.remove(old)
+        case.find(f"{FAELLES}CprNummer").addnext(held := etree.Element(f"{FAELLES}TidligereCprNummer"))
+        held.text = former
+        return envelope
+
+    refused = await corridor.send(name, about(substitute, usual))
+    history = await corridor.send(name, about(usual, substitute))
+
+    assert (refused.code, history.kode) == ("G007", "OK")
+    (row,) = await corridor.rows("audit", "event = 'call.refused'")
+    assert row["reason"] == "Sygefravaerssag/CprNummer"
+
+
 async def test_answer_for_another_municipality_than_was_asked(corridor):
     """T203 when the caller's own system got the message for another municipality; else KSD judges the reference."""
     async with corridor.store.tx() as tx:

@@ -36,6 +36,7 @@ from sygefravaer.contract.operations import (
     case_key,
     check_caller,
     check_recipient,
+    current_numbers,
     judge,
     operation_of,
 )
@@ -287,8 +288,9 @@ class Gateway:
         if route is None:
             raise Refused("G005", "AuthorityContext/MunicipalityCVR")
         check_recipient(parcel.message, route.system_id)
-        if hoved.CprNummer.substitute and not (parcel.operation.to_ksd or route.takes_substitute):
-            raise Refused("G007", "Hoved/CprNummer")
+        for place, number in current_numbers(parcel.message):
+            if number.substitute and not (parcel.operation.to_ksd or route.takes_substitute):
+                raise Refused("G007", place)
         if parcel.operation.needs_reference and hoved.ReferenceBeskedID is not None:
             addressed = await self._delivery.addressed_to(tx, grant.system_id, hoved.ReferenceBeskedID)
             if addressed and hoved.AfsenderMyndighedCVR not in addressed:

@@ -484,6 +484,13 @@ def check_recipient(message: Request[Reply], system: UUID) -> None:
         raise Refused("G004", "Hoved/ModtagerSystemID")
 
 
+def current_numbers(message: Request[Reply]) -> Iterator[tuple[str, Cpr]]:
+    """Give the numbers that a message says are somebody's now, each with its place; former ones are history."""
+    yield "Hoved/CprNummer", message.Hoved.CprNummer
+    if isinstance(message, WithCase):
+        yield "Sygefravaerssag/CprNummer", message.Sygefravaerssag.CprNummer
+
+
 def case_key(message: Request[Reply]) -> CaseKey:
     """Say which case a message belongs to: by NemrefusionsID, else by SagsID, else by personal number.
 
