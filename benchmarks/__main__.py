@@ -27,7 +27,7 @@ from uuid import UUID, uuid4
 
 import uvloop
 
-from benchmarks import accepting
+from benchmarks import accepting, machine
 from benchmarks.rig import Rig, message
 from sygefravaer import soap
 from sygefravaer.contract import codec
@@ -289,10 +289,13 @@ def judge(lines: list[Measured], accepted: dict[str, float]) -> list[Verdict]:
     ]
 
 
-def show(lines: list[Measured], accepted: dict[str, float], verdicts: list[Verdict]) -> None:
+def show(
+    costs: tuple[float, float], lines: list[Measured], accepted: dict[str, float], verdicts: list[Verdict]
+) -> None:
     """Print the tables."""
     constant = lines[0]
-    print(f"{os.cpu_count()} cores, mutual TLS, kept connections, load generator on the same machine\n")
+    print(f"{os.cpu_count()} cores, mutual TLS, kept connections, load generator on the same machine")
+    print(f"two processes hand a byte to and fro in {costs[0]:.0f} us; a page is on disk in {costs[1]:.0f} us\n")
     print(f"{'':46}{'calls/s':>10}{'p50 ms':>10}{'p99 ms':>10}{'errors':>8}{'of ceiling':>12}")
     for line in lines:
         share = f"{line.rate / constant.rate:.2f}" if not line.what.endswith("/s") else ""
@@ -313,6 +316,7 @@ async def main() -> int:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="sygefravaer-bench-") as name:
         directory = Path(name)
+        costs = machine.waking(), machine.writing(directory)
         say("Measuring durable accepts beside pgbench")
         accepted = await accepting.measure(directory, options.seconds)
         say("Measuring look-ups in a sandbox")
@@ -320,7 +324,7 @@ async def main() -> int:
         say("Measuring sends between a gateway and plain receivers")
         lines += await sends(directory, options.seconds)
     verdicts = judge(lines, accepted)
-    show(lines, accepted, verdicts)
+    show(costs, lines, accepted, verdicts)
     return int(options.strict and not all(verdict.reached for verdict in verdicts))
 
 
