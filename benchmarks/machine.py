@@ -2,8 +2,8 @@
 """
 What the machine charges for the two things that a call is made of besides computing: waking a process, and the disk.
 
-A look-up through the gateway wakes a process about fourteen times and waits for the disk twice, so these two figures say
-how much of a latency is the machine's.
+A look-up through the gateway wakes a process about fourteen times and waits for the disk twice, so these two figures
+say how much of a latency is the machine's.
 """
 
 from __future__ import annotations
