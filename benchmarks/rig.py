@@ -51,7 +51,7 @@ APPLIED = (
     )
     """,
 )
-LEASE = 1.5  # seconds until what a killed gateway held goes on; 60 in production
+LEASE = 2.5  # seconds until what a killed gateway held goes on; 60 in production
 _F = f"{{{NS_FAELLES}}}"
 
 
@@ -160,7 +160,7 @@ class Rig:
                 "crl": self.pki.crl,
             },
             "database": {"dsn": self.dsn, "schema": GATEWAY.schema},
-            "delivery": {"timeout": 1.0, "lease": LEASE},
+            "delivery": {"timeout": 2.0, "lease": LEASE},
             "client": {"certificate": own.certificate, "key": own.key, "ca": self.pki.ca},
         }
         self.layout.config("gateway").write_text(toml(settings), encoding="utf-8")

@@ -357,8 +357,7 @@ async def test_a_generated_java_receiver_takes_both_messages(tmp_path, receiver_
         try:
             assert await asyncio.wait_for(receiver.stdout.readline(), 60) == b"READY\n"
             await rig.start_gateway()
-            lines = {}
-            for name in ("SendHaendelseSygefravaerssag", "SendAnmodningForlaengelse"):
+            for kind, name in (("M1", "SendHaendelseSygefravaerssag"), ("M3", "SendAnmodningForlaengelse")):
                 operation = OPERATIONS[name]
                 assert operation.service is Service.SYGEFRAVAER_JC
                 besked_id = uuid4()
@@ -367,11 +366,9 @@ async def test_a_generated_java_receiver_takes_both_messages(tmp_path, receiver_
                 while not (told := await rig.send(operation, body)).final:  # a JVM's first call takes its time
                     await asyncio.sleep(0.2)
                 assert (told.code, told.remarks) == ("OK", ())
-                lines[besked_id] = (await asyncio.wait_for(receiver.stdout.readline(), 20)).decode().split()
+                printed: list[str] = []  # it keeps no ledger, so a repeat after a slow first answer is printed again
+                while printed[:2] != [kind, str(besked_id)]:
+                    printed = (await asyncio.wait_for(receiver.stdout.readline(), 20)).decode().split()
         finally:
             receiver.kill()
             await receiver.wait()
-
-    assert [line[:2] for line in lines.values()] == [
-        [kind, str(besked_id)] for kind, besked_id in zip(("M1", "M3"), lines, strict=True)
-    ]
