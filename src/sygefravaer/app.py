@@ -36,6 +36,7 @@ from sygefravaer.errors import StoreUnavailable, UsageError
 from sygefravaer.gateway import Gateway
 from sygefravaer.jobcenter import Jobcenter
 from sygefravaer.ksd import Ksd
+from sygefravaer.law import Law
 from sygefravaer.store import Store, migrate
 from sygefravaer.telemetry import start_logging
 from sygefravaer.vault import Vault
@@ -260,6 +261,7 @@ class PartyPart(Part):
             "pinned": frozenset(callers) if callers else None,
             "peers": self._peers(stack),
             "name": config.title,
+            "law": Law.standard() if config.law is None else Law.standard().replaced(config.law),
         }
         if config.part is Kind.KSD:
             return Ksd(**shared)

@@ -107,6 +107,7 @@ class Config:
     contact: str = "Serviceplatformen Helpdesk"
     database: Database | None = None
     vault: Path | None = None
+    law: Path | None = None
     client: ClientTls | None = None
     audit: Auditing | None = None
     delivery: Delivering = field(default_factory=Delivering)

@@ -27,6 +27,7 @@ from sygefravaer.jobcenter.sending import Outbox
 from sygefravaer.jobcenter.service import Reception
 from sygefravaer.jobcenter.writing import Writer
 from sygefravaer.lanes import Lanes, Pump
+from sygefravaer.law import Law
 from sygefravaer.ledger import Ledger
 from sygefravaer.store import Store
 from sygefravaer.vault import Vault
@@ -61,7 +62,9 @@ class Jobcenter:
         path: str | None = None,
         name: str = "jobcenter",
         lanes: Lanes | None = None,
+        law: Law | None = None,
     ) -> None:
+        self._law = law or Law.standard()
         unknown = [cvr for cvr in municipalities if cvr not in MUNICIPALITIES]
         if unknown or not municipalities:
             raise UsageError(

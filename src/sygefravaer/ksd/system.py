@@ -29,6 +29,7 @@ from sygefravaer.ksd.policy import Policies
 from sygefravaer.ksd.sending import Outbox
 from sygefravaer.ksd.service import Service
 from sygefravaer.lanes import Lanes, Pump
+from sygefravaer.law import Law
 from sygefravaer.ledger import Ledger
 from sygefravaer.store import Store
 from sygefravaer.vault import Vault
@@ -62,7 +63,9 @@ class Ksd:
         path: str | None = None,
         name: str = "ksd",
         lanes: Lanes | None = None,
+        law: Law | None = None,
     ) -> None:
+        self._law = law or Law.standard()
         lanes = lanes or Lanes()
         cases, chaos = Cases(vault), Chaos()
         self._policies = Policies(store, lanes, substitutes=substitutes)
