@@ -30,7 +30,7 @@ from sygefravaer.contract.messages import (
 from sygefravaer.contract.operations import OPERATIONS, Environment, Service
 from sygefravaer.contract.values import Cpr
 from sygefravaer.endpoint import Call, Endpoint, Server, server_tls
-from sygefravaer.ksd import Ksd
+from sygefravaer.ksd import Ksd, Policy
 
 VIBORG, AARHUS, ODENSE = "29189846", "55133018", "35209115"
 KSD_SYSTEM, JC_SYSTEM = UUID(int=0xA), UUID(int=0xB)
@@ -319,6 +319,7 @@ async def scene(*, make_store, vault, clock, pki, **options):
                 "system_id": KSD_SYSTEM,
                 "environment": Environment.TEST,
                 "pinned": frozenset({hub.serial_key}),
+                "policy": Policy(asks=False, decides_after=None),
             } | options
             return Ksd(**values)
 

@@ -31,8 +31,9 @@ async def test_health_counts_what_came_and_went(ksd):
     await ksd.send(ksd.m2(ksd.gateway.m1[0], "AFVIST", codes=["B101"]))
     await ksd.look(case)
     after = await ksd.act("health")
-    assert after["counters"] == {"lookups": 1, "answers": 1, "messages": 1, "tasks": 1}
+    assert after["counters"] == {"lookups": 1, "answers": 1, "messages": 1, "updates": 0, "tasks": 1}
     assert set(after["lanes"].values()) == {0}
+    assert after["held_reports"] == 0
 
 
 async def test_time_is_told_and_moved_forward(ksd):
@@ -104,10 +105,23 @@ async def test_a_number_in_somebodys_words_is_masked(ksd):
 async def test_a_policy_is_changed_and_kept_over_a_restart(ksd):
     """What is not given stays; wrong values are refused and change nothing."""
     usual = {"follow_on": True, "repeats": [60, 300, 900, 3600], "substitutes": []}
+    usual |= {"asks": False, "decides_after": None, "form_after": None, "hold_reports": False}
     assert await ksd.act("policy") == usual
-    wanted = {"follow_on": False, "repeats": [10, 20], "substitutes": [VIBORG]}
-    assert await ksd.act("policy", **wanted) == wanted
-    for wrong in ({"repeats": []}, {"repeats": [0]}, {"substitutes": ["11111111"]}, {"follow_on": 1}, {"other": 1}):
+    wanted = {"follow_on": False, "repeats": [10, 20], "substitutes": [VIBORG], "decides_after": 3, "form_after": 0}
+    wanted = usual | wanted
+    assert await ksd.act("policy", **{key: value for key, value in wanted.items() if value is not None}) == wanted
+    wanted = usual | wanted | {"form_after": None}
+    assert await ksd.act("policy", form_after=-1) == wanted
+    for wrong in (
+        {"decides_after": -2},
+        {"form_after": 9999},
+        {"asks": "yes"},
+        {"repeats": []},
+        {"repeats": [0]},
+        {"substitutes": ["11111111"]},
+        {"follow_on": 1},
+        {"other": 1},
+    ):
         with pytest.raises(ActRefused):
             await ksd.act("policy", **wrong)
     await ksd.ksd.stop()

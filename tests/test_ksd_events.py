@@ -172,9 +172,10 @@ async def test_a_case_ends_and_is_taken_up_again(ksd):
     await ksd.quiet()
 
     closing, opening = ksd.gateway.m1[1:]
-    assert said(closing) == ("AFSLUTTET", 2, "AFSLUTTET", ())
+    assert said(closing) == ("AFSLUTTET", 2, "AFSLUTTET", ("BEREGNING_AENDRET",))  # two weeks have been overpaid
     assert closing.HaendelsesDato == closing.Sygefravaerssag.SidsteFravaersdag == date(2026, 2, 15)
-    assert said(opening) == ("AENDRET", 3, "FORLAENGET", ("GENOPTAGET",))
+    assert said(opening) == ("AENDRET", 3, "FORLAENGET", ("GENOPTAGET", "BEREGNING_AENDRET"))
+    assert opening.HaendelsesDato == date(2026, 2, 15)  # the end never was
     assert opening.Sygefravaerssag.SidsteFravaersdag is opening.Sygefravaerssag.AfslutningsDato is None
     assert opening.Sygefravaerssag.Forlaengelse[0].Forlaengelseskode == "P27_1_2"
 
@@ -319,8 +320,8 @@ async def test_a_pensioners_renewal_is_asked_about_as_a_pensioners(ksd):
 
 
 async def test_a_case_without_a_day_to_ask_about_is_not_asked_about(ksd):
-    """RevurderingsDato is wanted, from the case or the asker."""
-    _, case = await ksd.seeded(state="LOEBENDE", RevurderingsDato=None)
+    """RevurderingsDato is wanted, from the case or the asker; absence that does not count has none."""
+    _, case = await ksd.seeded(state="LOEBENDE", RevurderingsDato=None, Fravaerstype="GRAVIDITETSBETINGET")
     with pytest.raises(SygefravaerError, match="RevurderingsDato"):
         await ksd.act("ask_extension", sags_id=case["sags_id"])
 

@@ -121,35 +121,7 @@ def test_first_day_employer_and_number_are_material():
     assert not changes.material(case, harmless)
 
 
-@pytest.mark.parametrize(
-    ("day", "sunday"), [(date(2026, 3, 2), date(2026, 3, 8)), (date(2026, 3, 8), date(2026, 3, 8))]
-)
-def test_a_week_ends_on_sunday(day, sunday):
-    """Monday's week and Sunday's own."""
-    assert changes.end_of_week(day) == sunday
-
-
-# --- maximums ---
-
-
-def test_a_maximum_counts_from_the_first_day_in_whole_weeks():
-    """134 weeks from the day after RevurderingsDato end 134 weeks after that date."""
-    review = date(2026, 4, 30)
-    assert rules.last_day("P27_1_3", (), first=review + timedelta(days=1)) == review + timedelta(weeks=134)
-
-
-def test_a_maximum_is_cumulative_per_code():
-    """What was granted by another code does not count; an open-ended extension counts to the day before."""
-    first = date(2026, 11, 1)
-    before = (granted("P27_1_2", date(2026, 5, 1), date(2026, 5, 31)), granted("P27_1_1", date(2026, 6, 1), first))
-    assert rules.last_day("P27_1_2", before, first=first) == first + timedelta(weeks=69, days=-31 - 1)
-    open_ended = (granted("P27_1_2", first - timedelta(weeks=69), None),)
-    assert rules.last_day("P27_1_2", open_ended, first=first) == first - timedelta(days=1)
-
-
-def test_some_codes_have_no_maximum():
-    """Nr. 5 has none, whatever was granted."""
-    assert rules.last_day("P27_1_5", (), first=date(2026, 5, 1)) is None
+# --- codes ---
 
 
 def test_possible_codes_follow_the_kind_and_the_day():
@@ -158,39 +130,6 @@ def test_possible_codes_follow_the_kind_and_the_day():
     assert rules.possible_codes("FOERSTE_REVURDERING", day) == tuple(f"P27_1_{number}" for number in range(1, 8))
     assert rules.possible_codes("PENSIONIST_PARAGRAF25", day) == ("P29",)
     assert rules.possible_codes("FORNYET_FORLAENGELSE", date(2014, 6, 30)) == ()
-
-
-# --- days ---
-
-
-def test_working_days_leave_out_weekends_and_danish_days_off():
-    """Easter, Constitution Day, Christmas Eve and New Year's Eve are free; Prayer Day is not after 2023."""
-    assert rules.working_day(date(2026, 4, 1), 1) == date(2026, 4, 7)
-    assert rules.working_day(date(2026, 6, 4), 1) == date(2026, 6, 8)
-    assert rules.working_day(date(2026, 12, 23), 1) == date(2026, 12, 28)
-    assert rules.working_day(date(2026, 12, 30), 1) == date(2027, 1, 4)
-    assert rules.working_day(date(2026, 4, 30), 1) == date(2026, 5, 1)
-
-
-def test_a_deadline_is_two_weeks_before_or_five_working_days_after():
-    """Whichever is later, so that nobody is asked to answer yesterday."""
-    assert rules.answer_deadline(date(2026, 3, 2), date(2026, 4, 30)) == date(2026, 4, 16)
-    assert rules.answer_deadline(date(2026, 4, 27), date(2026, 4, 30)) == date(2026, 5, 4)
-
-
-def test_weeks_used_are_told_or_counted_after_the_employers_period():
-    """Thirty days do not count; not below nothing, nor above what the type can hold."""
-    assert rules.weeks_used(picture(ForbrugteUger=Decimal("17.5")), NOW.date()) == Decimal("17.5")
-    first = picture().FoersteFravaersdag
-    assert rules.weeks_used(picture(), first + timedelta(days=30 + 70)) == Decimal("10.0")
-    assert rules.weeks_used(picture(), first) == 0
-    assert rules.weeks_used(picture(FoersteFravaersdag=date(1990, 1, 1)), NOW.date()) == Decimal("999.9")
-
-
-def test_a_day_is_the_danish_one():
-    """Late in the evening of UTC it is tomorrow in Denmark; a naive time is taken as UTC."""
-    assert rules.danish_date(datetime(2026, 6, 30, 22, 30, tzinfo=UTC)) == date(2026, 7, 1)
-    assert rules.danish_date(datetime(2026, 1, 31, 22, 30)) == date(2026, 1, 31)  # noqa: DTZ001
 
 
 # --- pictures ---

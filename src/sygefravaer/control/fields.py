@@ -78,6 +78,11 @@ class Fields:
         """Take, as they are, all fields spelled with a capital letter: elements of a message, as on the wire."""
         return {name: self._given.pop(name) for name in list(self._given) if name[:1].isupper()}
 
+    def all(self) -> Json:
+        """Take everything as it is, to be taken apart later."""
+        given, self._given = self._given, {}
+        return given
+
     def done(self) -> None:
         """Refuse fields that the act does not know."""
         if self._given:

@@ -9,8 +9,9 @@ wire; the others are ours. Days are `YYYY-MM-DD`, Danish. A municipality is its 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import date, datetime
 from typing import Final
 from uuid import UUID
 
@@ -19,15 +20,18 @@ from sygefravaer.contract.values import Cpr
 from sygefravaer.control import Act, Fields, Json, Work, chaos_act, clock_act, head, offered
 from sygefravaer.endpoint import Chaos
 from sygefravaer.errors import ActRefused
+from sygefravaer.ksd.agenda import Agenda
 from sygefravaer.ksd.case_acts import CaseActs, no_case
 from sygefravaer.ksd.lifecycle import State
 from sygefravaer.ksd.opening import Seeding
 from sygefravaer.ksd.overview import Overview
 from sygefravaer.ksd.policy import Policies
+from sygefravaer.ksd.reports import Reports
 from sygefravaer.lanes import Lanes, Pump
 from sygefravaer.store import Store
 
 LIMIT: Final = 100
+NEVER: Final = -1  # days: not by itself
 MOST: Final = 10_000
 
 
@@ -40,18 +44,21 @@ class Acts:
     clock: Clock
     lanes: Lanes
     pump: Pump
+    agenda: Agenda
+    reports: Reports
     overview: Overview
     policies: Policies
     chaos: Chaos
     seeding: Seeding
     on_cases: CaseActs
+    wake: Callable[[], None]
 
     @property
     def table(self) -> Mapping[str, Act]:
         """Give every act by its name."""
         acts: dict[str, Work] = {
             "health": self.health,
-            "clock": clock_act(self.clock, self.pump.wake),
+            "clock": clock_act(self.clock, self.wake),
             "due": self.due,
             "cases": self.list_cases,
             "case": self.show_case,
@@ -66,6 +73,7 @@ class Acts:
             "move_case": self.on_cases.move_case,
             "change_cpr": self.on_cases.change_cpr,
             "reopen_case": self.on_cases.reopen_case,
+            "decide": self.on_cases.decide,
             "ask_extension": self.on_cases.ask_extension,
             "remind": self.on_cases.remind,
             "resend": self.on_cases.resend,
@@ -88,11 +96,12 @@ class Acts:
         """
         given.done()
         async with self.store.read() as tx:
-            lanes = await self.lanes.counts(tx)
+            lanes, held = await self.lanes.counts(tx), await self.reports.held(tx)
         return {
             **head("ksd", self.name, self.clock),
             "counters": await self.overview.counters(),
             "lanes": {status.value: number for status, number in lanes.items()},
+            "held_reports": held,
         }
 
     async def due(self, given: Fields) -> Json:
@@ -106,12 +115,13 @@ class Acts:
         given.done()
         # Before the rest: what a call has put in a lane by its end is seen there then. A repeat that is being sent is
         # due again later, so the pump is asked, before and after.
-        answering, busy = self.chaos.answering, self.pump.busy
+        answering, busy, doing = self.chaos.answering, self.pump.busy, self.agenda.busy
         async with self.store.snapshot() as tx:  # at two instants a message could be neither due nor in flight
-            instant, sending = await self.lanes.due(tx), await self.lanes.in_flight(tx)
+            instants, sending = (await self.lanes.due(tx), await self.agenda.due(tx)), await self.lanes.in_flight(tx)
+        known = [instant for instant in instants if instant is not None]
         return {
-            "next": None if instant is None else instant.isoformat(),
-            "in_flight": max(sending, busy, self.pump.busy) + answering,
+            "next": min(known).isoformat() if known else None,
+            "in_flight": max(sending, busy, self.pump.busy) + max(doing, self.agenda.busy) + answering,
         }
 
     # --- what there is to see ---
@@ -143,12 +153,16 @@ class Acts:
         |---|---|
         | `sags_id` or `nemrefusions_id` | which |
         | `reason` | why the personal numbers are wanted; they are masked without, and it is recorded |
+        | `on`, `known` | a day, and an instant: gives `then`, what was true on the day as it was known at the instant |
+
+        `coming` is what KSD will do with it by itself, `follow_on` what follows its end.
         """
         async with self.store.read() as tx:
             sags_id = await self.on_cases.sags_id(tx, given)
         reason = given.find("reason", str)
+        on, known = given.find("on", date), given.find("known", datetime)
         given.done()
-        found = await self.overview.case(sags_id, reason=reason)
+        found = await self.overview.case(sags_id, reason=reason, then=(on, known))
         if found is None:
             raise no_case()
         return found
@@ -219,16 +233,26 @@ class Acts:
         | field | |
         |---|---|
         | `follow_on` | true: a jobcentre that does not know a case is told it as new at once |
+        | `asks` | true: asks for extensions and reminds of them by itself |
+        | `decides_after` | days after a refusal until KSD has decided; -1: a person decides |
+        | `form_after` | days after its opening at which a case's oplysningsskema comes back; -1: by hand |
+        | `hold_reports` | true: reports from NemRefusion (`create_case`) are held; false lets them in, in their order |
         | `repeats` | seconds after which a message the gateway has under way is asked for again; the last is kept to |
         | `substitutes` | CVR numbers of the municipalities whose substitute numbers KSD takes |
         """
         changed = {
             "follow_on": given.find("follow_on", bool),
+            "asks": given.find("asks", bool),
+            "hold_reports": given.find("hold_reports", bool),
             "repeats": given.list("repeats", int),
             "substitutes": given.list("substitutes", str),
         }
+        days = {"decides_after": given.find("decides_after", int), "form_after": given.find("form_after", int)}
         given.done()
-        policy = await self.policies.change({name: value for name, value in changed.items() if value is not None})
+        wanted: Json = {name: value for name, value in changed.items() if value is not None}
+        wanted |= {name: None if value == NEVER else value for name, value in days.items() if value is not None}
+        policy = await self.policies.change(wanted, self.agenda.look_at_all)
+        self.wake()
         return policy.as_json()
 
     async def replay(self, given: Fields) -> Json:
@@ -244,7 +268,7 @@ class Acts:
             parked = await self.lanes.parked(tx)
             for message in parked:
                 await self.lanes.replay(tx, message.message_id, now=self.clock.now())
-        self.pump.wake()
+        self.wake()
         return {"replayed": [str(message.besked_id) for message in parked]}
 
     async def seed(self, given: Fields) -> Json:
@@ -264,5 +288,5 @@ class Acts:
         opened = 0
         for each in wanted:
             opened += await self.seeding.seed(Fields(each), quiet=tell is False)
-        self.pump.wake()
+        self.wake()
         return {"opened": opened, "known": len(wanted) - opened}

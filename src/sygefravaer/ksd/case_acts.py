@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Final
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from sygefravaer.clock import Clock
 from sygefravaer.contract.codes import LISTS
@@ -27,9 +27,8 @@ from sygefravaer.ksd.cases import Case, Cases, Cause
 from sygefravaer.ksd.casework import Casework, Question
 from sygefravaer.ksd.changes import Event
 from sygefravaer.ksd.lifecycle import Trigger
-from sygefravaer.ksd.opening import first_picture
-from sygefravaer.ksd.rules import danish_date
-from sygefravaer.lanes import Pump
+from sygefravaer.ksd.reports import Reports
+from sygefravaer.law import Law, Norm, danish_date
 from sygefravaer.store import Store, Tx
 
 Work = Callable[[Tx, Cause, datetime], Awaitable[Case]]
@@ -43,9 +42,11 @@ class CaseActs:
 
     store: Store
     clock: Clock
-    pump: Pump
     cases: Cases
     casework: Casework
+    reports: Reports
+    law: Law
+    wake: Callable[[], None]
 
     # --- cases ---
 
@@ -57,15 +58,18 @@ class CaseActs:
         |---|---|
         | `cpr`, `municipality_cvr` | whose, and which municipality's |
         | `sags_id`, `nemrefusions_id` | new unless given |
+        | `pensioner_since` | from which day the citizen is of the s. 25 group; never unless given |
         | `FoersteFravaersdag` | must be given; every other field of Sygefravaerssag may be |
-        """
-        sags_id = given.find("sags_id", UUID) or uuid4()
-        picture, cvr = first_picture(given, sags_id, now=self.clock.now())
-        given.done()
 
-        async def change(tx: Tx, cause: Cause, now: datetime) -> Case:
-            case = await self.cases.open(tx, picture, cvr, now=now)
-            return await self.casework.tell(tx, case, *changes.opened(case.picture), cause=cause, now=now)
+        RevurderingsDato and FoersteBeregningsdag are counted unless given. While reports are held (act `policy`) it
+        waits with them, and `{"held": true}` is given.
+        """
+        if self.reports.holds():
+            await self.reports.keep(given.all())
+            return {"held": True}
+
+        async def change(tx: Tx, _: Cause, now: datetime) -> Case:
+            return await self.reports.open(tx, given, now=now)
 
         return await self._changed("create_case", change)
 
@@ -78,17 +82,20 @@ class CaseActs:
         | `sags_id` or `nemrefusions_id` | which |
         | `on` | HaendelsesDato; today unless given |
         | `reasons` | Aendringsaarsag; from the fields unless given |
-        | `move` | STOP (s. 21) or RESUME: stops or resumes payment as well |
-        | FoersteFravaersdag ... | the fields |
+        | `move` | STOP (s. 21) or RESUME: stops or resumes payment as well; RESUME within four weeks |
+        | `pensioner_since` | from which day the citizen is of the s. 25 group |
+        | FoersteFravaersdag ... | the fields; a RevurderingsDato stands from then on, null lets it be counted again |
         """
         on, move = self._day(given, "on"), given.find("move", str)
+        pensioner_since = given.find("pensioner_since", date)
         reasons, picture = given.list("reasons", str) or (), fields_of_plain(SygefravaerssagType, given.wire())
         if move is not None and move not in _MOVES:
             raise ActRefused("FieldWrong", "move: STOP or RESUME was wanted.")
         trigger = None if move is None else _MOVES[move]
 
         async def change(tx: Tx, cause: Cause, now: datetime) -> Case:
-            case = await self._held(tx, given)
+            case = await self._by_hand(tx, await self._held(tx, given), picture, pensioner_since)
+            self._check_resume(case, trigger, on)
             told = changes.changed(case.picture, case.state, picture, on=on, reasons=reasons, trigger=trigger)
             await self.cases.attach(tx, case.sags_id, told.picture.TilknyttetNemrefusionsID, now=now)
             return await self.casework.tell(tx, case, told, cause=cause, now=now)
@@ -134,7 +141,8 @@ class CaseActs:
 
         async def change(tx: Tx, cause: Cause, now: datetime) -> Case:
             case = await self._held(tx, given)
-            told = changes.ended(case.picture, case.state, on=on, cause=cause_code, last_day=last_day)
+            today = danish_date(now)
+            told = changes.ended(case.picture, case.state, on=on, cause=cause_code, last_day=last_day, today=today)
             return await self.casework.tell(tx, case, told, cause=cause, now=now)
 
         return await self._changed("end_case", change)
@@ -175,7 +183,7 @@ class CaseActs:
         async with self.store.tx() as tx:
             cause = Cause(name="change_cpr")
             told = await self.casework.renumber(tx, old, new, on=on, cause=cause, now=self.clock.now())
-        self.pump.wake()
+        self.wake()
         return {"cases": [_shown(case) for case in told]}
 
     async def reopen_case(self, given: Fields) -> Json:
@@ -185,16 +193,34 @@ class CaseActs:
         | field | |
         |---|---|
         | `sags_id` or `nemrefusions_id` | which |
-        | `on` | HaendelsesDato; today unless given |
+        | `on` | HaendelsesDato; the day of the end that is taken back unless given |
         """
-        on = self._day(given, "on")
+        on = given.find("on", date)
 
         async def change(tx: Tx, cause: Cause, now: datetime) -> Case:
             case = await self._held(tx, given)
-            told = changes.reopened(case.picture, case.state, case.before_end, on=on)
+            told = changes.reopened(case.picture, case.state, case.before_end, on=on, today=danish_date(now))
             return await self.casework.tell(tx, case, told, cause=cause, now=now)
 
         return await self._changed("reopen_case", change)
+
+    async def decide(self, given: Fields) -> Json:
+        """
+        Decide on a refusal that waits (M1 AFSLUTTET); not before today, and a time limit not before its day.
+
+        | field | |
+        |---|---|
+        | `sags_id` or `nemrefusions_id` | which case |
+        | `cause` | an Afslutningsaarsag; what the refusal leads to unless given |
+        """
+        ending = given.find("cause", str)
+        if ending is not None and ending not in LISTS["afslutningsaarsager"]:
+            raise ActRefused("FieldWrong", "cause: a code of the list afslutningsaarsager was wanted.")
+
+        async def change(tx: Tx, cause: Cause, now: datetime) -> Case:
+            return await self.casework.decide(tx, await self._held(tx, given), cause=cause, now=now, ending=ending)
+
+        return await self._changed("decide", change)
 
     # --- messages ---
 
@@ -275,7 +301,7 @@ class CaseActs:
     async def _changed(self, name: str, change: Work) -> Json:
         async with self.store.tx() as tx:
             case = await change(tx, Cause(name=name), self.clock.now())
-        self.pump.wake()
+        self.wake()
         return _shown(case)
 
     async def _held(self, tx: Tx, given: Fields) -> Case:
@@ -296,6 +322,21 @@ class CaseActs:
         if found is None:
             raise no_case()
         return found
+
+    async def _by_hand(self, tx: Tx, case: Case, fields: Json, pensioner_since: date | None) -> Case:
+        """Note what a person sets beside the picture, before it is counted."""
+        by_hand = fields["RevurderingsDato"] is not None if "RevurderingsDato" in fields else case.review_by_hand
+        since = pensioner_since or case.pensioner_since
+        if (by_hand, since) == (case.review_by_hand, case.pensioner_since):
+            return case
+        return await self.cases.set_by_hand(tx, case, pensioner_since=since, review_by_hand=by_hand)
+
+    def _check_resume(self, case: Case, trigger: Trigger | None, on: date) -> None:
+        if trigger is not Trigger.RESUME or case.stopped_on is None:
+            return
+        weeks = self.law.number(Norm.STOP_WEEKS, case.stopped_on)
+        if on > case.stopped_on + timedelta(weeks=weeks):
+            raise changes.Impossible(f"It has been stopped for more than {weeks} weeks (s. 21); it ends.")
 
     def _day(self, given: Fields, name: str) -> date:
         return given.find(name, date) or danish_date(self.clock.now())

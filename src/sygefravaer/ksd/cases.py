@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Final
 from uuid import UUID, uuid4
 
@@ -38,6 +38,12 @@ class Case:
     state: State
     before_end: State | None
     picture: SygefravaerssagType
+    opened_at: datetime
+    stopped_on: date | None = None
+    pensioner_since: date | None = None
+    """From which day the citizen is of the s. 25 group."""
+    review_by_hand: bool = False
+    """A person has set RevurderingsDato; it is not counted."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,7 +64,8 @@ class Numbers:
 
 
 _CASE: Final = """
-SELECT s.sags_id, s.nemrefusions_id, s.person_id, s.municipality_cvr, s.version, s.state, s.before_end, v.picture
+SELECT s.sags_id, s.nemrefusions_id, s.person_id, s.municipality_cvr, s.version, s.state, s.before_end, s.opened_at,
+       s.stopped_on, s.pensioner_since, s.review_by_hand, v.picture
 FROM sag s JOIN sag_version v ON v.sags_id = s.sags_id AND v.version = s.version
 WHERE s.sags_id = %(sags_id)s
 """
@@ -91,8 +98,10 @@ SELECT EXISTS (
 )) AS is_person
 """
 _INSERT_CASE: Final = """
-INSERT INTO sag (sags_id, nemrefusions_id, person_id, municipality_cvr, version, state, opened_at, changed_at)
-VALUES (%(sags_id)s, %(nemrefusions_id)s, %(person_id)s, %(municipality_cvr)s, 0, %(state)s, %(now)s, %(now)s)
+INSERT INTO sag (sags_id, nemrefusions_id, person_id, municipality_cvr, version, state, opened_at, changed_at,
+                 pensioner_since, review_by_hand)
+VALUES (%(sags_id)s, %(nemrefusions_id)s, %(person_id)s, %(municipality_cvr)s, 0, %(state)s, %(now)s, %(now)s,
+        %(pensioner_since)s, %(review_by_hand)s)
 """
 _INSERT_REPORT: Final = """
 INSERT INTO report (nemrefusions_id, sags_id, attached_at) VALUES (%(nemrefusions_id)s, %(sags_id)s, %(now)s)
@@ -109,7 +118,7 @@ INSERT INTO sag_version (
 """
 _UPDATE_CASE: Final = """
 UPDATE sag SET version = %(version)s, state = %(state)s, before_end = %(before_end)s,
-    municipality_cvr = %(municipality_cvr)s, changed_at = %(now)s
+    municipality_cvr = %(municipality_cvr)s, stopped_on = %(stopped_on)s, changed_at = %(now)s
 WHERE sags_id = %(sags_id)s
 """
 _NUMBERS: Final = """
@@ -128,6 +137,19 @@ _MERGE_NUMBERS: Final = "UPDATE person_number SET person_id = %(person_id)s WHER
 _MERGE_CASES: Final = "UPDATE sag SET person_id = %(person_id)s WHERE person_id = ANY(%(people)s)"
 _SET_CURRENT: Final = "UPDATE person_number SET is_current = true WHERE cpr_key = %(cpr_key)s"
 _CASES_OF: Final = "SELECT sags_id FROM sag WHERE person_id = %(person_id)s ORDER BY sags_id FOR NO KEY UPDATE"
+_OTHERS: Final = """
+SELECT s.sags_id, v.version, v.picture FROM sag s JOIN sag_version v ON v.sags_id = s.sags_id AND v.version = s.version
+WHERE s.person_id = %(person_id)s AND s.sags_id <> %(sags_id)s AND s.state <> %(annulled)s
+ORDER BY s.sags_id
+"""
+_STATES: Final = """
+SELECT sags_id, state, effective_on FROM sag_version
+WHERE sags_id = ANY(%(sags_ids)s) AND state <> %(handed_over)s ORDER BY sags_id, version
+"""
+_NEXT: Final = "UPDATE sag SET next_at = %(next_at)s WHERE sags_id = %(sags_id)s"
+_BY_HAND: Final = """
+UPDATE sag SET pensioner_since = %(pensioner_since)s, review_by_hand = %(review_by_hand)s WHERE sags_id = %(sags_id)s
+"""
 
 
 class Cases:
@@ -170,6 +192,10 @@ class Cases:
             state=State(row["state"]),
             before_end=State(row["before_end"]) if row["before_end"] else None,
             picture=self.picture(row),
+            opened_at=row["opened_at"],
+            stopped_on=row["stopped_on"],
+            pensioner_since=row["pensioner_since"],
+            review_by_hand=row["review_by_hand"],
         )
 
     async def of_report(self, tx: Tx, nemrefusions_id: UUID) -> UUID | None:
@@ -203,6 +229,25 @@ class Cases:
         """List a citizen's cases and hold them."""
         return [row["sags_id"] for row in await tx.all(_CASES_OF, person_id=person_id)]
 
+    async def others(self, tx: Tx, case: Case) -> list[SygefravaerssagType]:
+        """List the pictures of the citizen's other cases, without holding them; an annulled one never was."""
+        rows = await tx.all(_OTHERS, person_id=case.person_id, sags_id=case.sags_id, annulled=State.ANNULLERET)
+        return [self.picture(row) for row in rows]
+
+    async def stops(self, tx: Tx, sags_ids: Iterable[UUID]) -> dict[UUID, list[tuple[date, date]]]:
+        """List the times in which nothing was paid for these cases, first and last day (s. 21)."""
+        found: dict[UUID, list[tuple[date, date]]] = {}
+        begun: dict[UUID, date] = {}
+        for row in await tx.all(_STATES, sags_ids=list(sags_ids), handed_over=HANDED_OVER):
+            sags_id, on = row["sags_id"], row["effective_on"]
+            if row["state"] == State.STANDSET:
+                begun.setdefault(sags_id, on)
+            elif sags_id in begun:
+                found.setdefault(sags_id, []).append((begun.pop(sags_id), on - timedelta(days=1)))
+        for sags_id, first in begun.items():
+            found.setdefault(sags_id, []).append((first, date.max))
+        return found
+
     # --- citizens ---
 
     async def person(self, tx: Tx, number: Cpr, *, now: datetime) -> Numbers:
@@ -234,8 +279,21 @@ class Cases:
 
     # --- writing ---
 
-    async def open(self, tx: Tx, picture: SygefravaerssagType, municipality_cvr: str, *, now: datetime) -> Case:
-        """Note a case that has no version yet; `Conflict` when its SagsID or NemrefusionsID is taken."""
+    async def open(
+        self,
+        tx: Tx,
+        picture: SygefravaerssagType,
+        municipality_cvr: str,
+        *,
+        now: datetime,
+        pensioner_since: date | None = None,
+    ) -> Case:
+        """
+        Note a case that has no version yet; `Conflict` when its SagsID or NemrefusionsID is taken.
+
+        A RevurderingsDato that it is opened with was set by hand.
+        """
+        by_hand = picture.RevurderingsDato is not None
         numbers = await self.person(tx, picture.CprNummer, now=now)
         state = State(picture.SagsTilstand)
         await tx.run(
@@ -246,6 +304,8 @@ class Cases:
             municipality_cvr=municipality_cvr,
             state=state,
             now=now,
+            pensioner_since=pensioner_since,
+            review_by_hand=by_hand,
         )
         for report in (picture.NemrefusionsID, *picture.TilknyttetNemrefusionsID):
             await tx.run(_INSERT_REPORT, nemrefusions_id=report, sags_id=picture.SagsID, now=now)
@@ -258,7 +318,20 @@ class Cases:
             state=state,
             before_end=None,
             picture=replace(picture, CprNummer=numbers.current, TidligereCprNummer=numbers.former),
+            opened_at=now,
+            pensioner_since=pensioner_since,
+            review_by_hand=by_hand,
         )
+
+    async def set_by_hand(self, tx: Tx, case: Case, *, pensioner_since: date | None, review_by_hand: bool) -> Case:
+        """Note what a person has said of a case beside its picture."""
+        values = {"pensioner_since": pensioner_since, "review_by_hand": review_by_hand}
+        await tx.run(_BY_HAND, sags_id=case.sags_id, **values)
+        return replace(case, pensioner_since=pensioner_since, review_by_hand=review_by_hand)
+
+    async def look_again(self, tx: Tx, sags_id: UUID, next_at: datetime | None) -> None:
+        """Note when KSD next looks at a case by itself; `None` is never."""
+        await tx.run(_NEXT, sags_id=sags_id, next_at=next_at)
 
     async def attach(self, tx: Tx, sags_id: UUID, reports: Iterable[UUID], *, now: datetime) -> None:
         """Attach reports to a case; `Conflict` when one belongs to another case."""
@@ -271,6 +344,7 @@ class Cases:
         version = case.version + 1
         picture = replace(change.picture, SagsVersion=version, SenestAendret=now)
         told_to = change.told_to or case.municipality_cvr
+        stopped_on = (case.stopped_on or change.on) if change.state is State.STANDSET else None
         following = replace(
             case,
             version=version,
@@ -278,6 +352,7 @@ class Cases:
             before_end=change.before_end,
             picture=picture,
             municipality_cvr=told_to,
+            stopped_on=stopped_on,
         )
         await tx.run(
             _INSERT_VERSION,
@@ -305,6 +380,7 @@ class Cases:
             state=change.state,
             before_end=change.before_end,
             municipality_cvr=told_to,
+            stopped_on=stopped_on,
             now=now,
         )
         return following

@@ -20,6 +20,7 @@ from sygefravaer.contract.messages import ForlaengelseType, SendOpdateringFravae
 from sygefravaer.contract.values import Cpr, municipality_by_code
 from sygefravaer.errors import Party, SygefravaerError
 from sygefravaer.ksd.lifecycle import ENDED, HANDED_OVER, State, Trigger, follow, move
+from sygefravaer.law import Law, Norm, day_after, end_of_week
 
 
 class Event(StrEnum):
@@ -82,10 +83,13 @@ ATTACHED: Final = frozenset({"TilknyttetNemrefusionsID"})
 MATERIAL: Final = ("FoersteFravaersdag", "Arbejdsgiver", "CprNummer")
 """Fields whose change makes an assessment on an older version worthless (F307)."""
 
-_ADMINISTRATIVE: Final = ("SagsVersion", "SagsTilstand", "SenestAendret")
+COUNTED: Final = ("FoersteFravaersdag", "Fravaerstype", "Sagsart")
+"""Fields that decide how many weeks of the time limit a case uses, beside its end and its stops."""
 
-STAYS: Final = frozenset({"FLYTNING", "SAGSARTSKIFT", "ANNULLERET"})
-"""Overgang/Type that a jobcentre can name and that KSD does not end a case by: a person looks at it."""
+OVERPAID: Final = timedelta(weeks=1)
+"""Money for so long a time is calculated anew, and the jobcentre is told."""
+
+_ADMINISTRATIVE: Final = ("SagsVersion", "SagsTilstand", "SenestAendret")
 
 
 def opened(picture: SygefravaerssagType, state: State = State.ANMELDT) -> tuple[Change, ...]:
@@ -100,9 +104,10 @@ def opened(picture: SygefravaerssagType, state: State = State.ANMELDT) -> tuple[
         state=state,
         rule="s. 40: reported",
     )
-    if picture.SidsteFravaersdag is None:
+    last = picture.SidsteFravaersdag
+    if last is None:
         return (first,)
-    return first, ended(first.picture, state, on=picture.SidsteFravaersdag, cause="RASKMELDT")
+    return first, ended(first.picture, state, on=last, cause="RASKMELDT", rule="s. 40: reported with its last day")
 
 
 def changed(
@@ -140,21 +145,34 @@ def ended(
     cause: str,
     last_day: date | None = None,
     rule: str = "",
+    today: date | None = None,
 ) -> Change:
-    """End a case on a day for a cause of `afslutningsaarsager`; a recovery also says the last day of absence."""
+    """
+    End a case on a day for a cause of `afslutningsaarsager`; a recovery also says the last day of absence.
+
+    An end that lies back by a week or more as seen from `today` tells that the calculation changed too: weeks of it
+    have been paid.
+    """
     if cause == "FLYTNING":
         raise Impossible("A move does not end a case; there is an act for it.")
     if on < picture.FoersteFravaersdag:
         raise Impossible("It would end before its first day of absence.")
+    if not LISTS["afslutningsaarsager"].valid(cause, on):
+        raise Impossible("Its cause is no longer one that a case can end by on that day.")
     state_after = move(state, Trigger.ANNUL if cause == "ANNULLERET" else Trigger.END)
     last = last_day or (on if cause == "RASKMELDT" else picture.SidsteFravaersdag)
+    paid_last, paid_first = last or on, picture.FoersteBeregningsdag
+    was_paid = paid_first is not None and paid_first <= paid_last
+    overpaid = paid_first is not None and today is not None and today - on >= OVERPAID
     return Change(
         event=Event.AFSLUTTET,
         on=on,
-        reasons=(),
+        reasons=(DEFAULT_REASON,) if overpaid else (),
         picture=replace(
             picture,
             SidsteFravaersdag=last,
+            FoersteBeregningsdag=paid_first if was_paid else None,
+            SidsteBeregningsdag=paid_last if was_paid else None,
             AfslutningsDato=on,
             Afslutningsaarsag=cause,
             SagsTilstand=state_after.value,
@@ -165,16 +183,26 @@ def ended(
     )
 
 
-def reopened(picture: SygefravaerssagType, state: State, before_end: State | None, *, on: date) -> Change:
-    """Take up an ended case again in the state it had; extensions stand, the end is taken back."""
+def reopened(
+    picture: SygefravaerssagType, state: State, before_end: State | None, *, on: date | None, today: date
+) -> Change:
+    """
+    Take up an ended case again in the state it had; extensions stand, the end is taken back.
+
+    It is true from the day of the end unless `on` says otherwise. Weeks that were not paid since then are paid: the
+    calculation changed too.
+    """
     target = move(state, Trigger.REOPEN, to=before_end or State.LOEBENDE)
+    end = picture.AfslutningsDato or today
+    unpaid = today - end >= OVERPAID
     return Change(
         event=Event.AENDRET,
-        on=on,
-        reasons=("GENOPTAGET",),
+        on=on or end,
+        reasons=("GENOPTAGET", DEFAULT_REASON) if unpaid else ("GENOPTAGET",),
         picture=replace(
             picture,
             SidsteFravaersdag=None,
+            SidsteBeregningsdag=None,
             AfslutningsDato=None,
             Afslutningsaarsag=None,
             SagsTilstand=target.value,
@@ -194,7 +222,7 @@ def moved(picture: SygefravaerssagType, state: State, *, left: str, code: str, o
     municipality = municipality_by_code(code)
     if municipality is None or municipality.cvr.text == left:
         raise Impossible("A move needs another municipality than the one that has the case.")
-    if state in (State.AFSLUTTET, State.ANNULLERET):
+    if state in ENDED:
         raise Impossible("The case has ended; it does not move any more.")
     sunday = end_of_week(on)
     there = replace(picture, Kommunekode=code)
@@ -211,7 +239,7 @@ def moved(picture: SygefravaerssagType, state: State, *, left: str, code: str, o
         ),
         Change(
             event=Event.OPRETTET,
-            on=sunday + timedelta(days=1),
+            on=day_after(sunday),
             reasons=("KOMMUNE_SKIFT",),
             picture=replace(there, SagsTilstand=state.value),
             state=state,
@@ -246,6 +274,20 @@ def extended(picture: SygefravaerssagType, state: State, extension: Forlaengelse
     )
 
 
+def paying(picture: SygefravaerssagType, state: State, *, on: date) -> Change:
+    """
+    Begin to pay: the employer period is over (s. 30), or what takes its place; the Sagsart may change with it.
+
+    Whoever reported as unemployed and has an employer goes on as an employee.
+    """
+    fields: dict[str, object] = {"FoersteBeregningsdag": on}
+    after = LISTS["sagsarter"].get(picture.Sagsart).extra["efterArbejdsgiverperiode"]
+    if after and picture.Arbejdsgiver is not None:
+        fields["Sagsart"] = after
+    change = changed(picture, state, fields, on=on)
+    return replace(change, rule="s. 30: the employer period is over")
+
+
 def asked(picture: SygefravaerssagType, state: State, *, on: date) -> Change | None:
     """Begin a reassessment; `None` when the case is in one. It is told by the request, not by an event."""
     if state is State.REVURDERING:
@@ -261,31 +303,50 @@ def asked(picture: SygefravaerssagType, state: State, *, on: date) -> Change | N
     )
 
 
-def updated(picture: SygefravaerssagType, state: State, update: SendOpdateringFravaerRequest) -> Change | None:
+def updated(
+    picture: SygefravaerssagType, state: State, update: SendOpdateringFravaerRequest, *, law: Law, today: date
+) -> Change | None:
     """
     Say what a jobcentre's update (SF2095) does to the case; `None` when it is only kept.
 
-    An ended case changes no more. Visitation, expected and partial recovery are new versions; recovery and a transfer
-    end the case; follow-up, standby and the jobcentre's own closing are facts beside it; missing cooperation is for
-    KSD to decide (s. 21). Blocks that are missing are the contract's G001 and never come here.
+    An ended case changes no more. Visitation, expected and partial recovery are new versions; recovery, a transfer and
+    partial absence of too few hours (s. 53) end the case; follow-up, standby and the jobcentre's own closing are facts
+    beside it; missing cooperation is for KSD to decide (s. 21). Blocks that are missing are the contract's G001 and
+    never come here.
     """
-    if state in (State.AFSLUTTET, State.ANNULLERET):
+    if state in ENDED:
         return None
     fields = _reported(picture, update)
     change = changed(picture, state, fields, on=update.GyldigFra) if fields else None
-    end = _end(update)
+    end = _end(picture, update, law)
     if end is None:
         return change
-    day, cause = end
+    day, cause, rule = end
     base, reasons = (change.picture, change.reasons) if change is not None else (picture, ())
     closing = ended(
-        base,
-        change.state if change is not None else state,
-        on=day,
-        cause=cause,
-        rule=f"SF2095: {'s. 7' if cause == 'RASKMELDT' else 'transfer'}",
+        base, change.state if change is not None else state, on=day, cause=cause, rule=f"SF2095: {rule}", today=today
     )
-    return replace(closing, reasons=reasons)
+    return replace(closing, reasons=tuple(dict.fromkeys((*reasons, *closing.reasons))))
+
+
+def ends_by(transfer: str, on: date) -> bool:
+    """Say whether a transfer of this Overgang/Type on this day ends a case; a person looks at any other."""
+    causes = LISTS["afslutningsaarsager"]
+    return causes.valid(transfer, on) and causes.get(transfer).extra["overgang"] == "ja"
+
+
+def follow_on(cause: str, on: date, law: Law) -> str | None:
+    """
+    Say what follows an end by this Afslutningsaarsag: another scheme, or `None` for nothing.
+
+    What takes over when sygedagpenge run out while the citizen is still incapacitated is the law's of that day.
+    """
+    told = LISTS["afslutningsaarsager"].get(cause).extra["foelge"]
+    return law.rule(Norm.UNDECIDED_SCHEME, on).value if told == UNDECIDED else told or None
+
+
+UNDECIDED: Final = "UARBEJDSDYGTIG"
+"""`foelge` of the ends that leave a citizen incapacitated: the scheme is the law's of the day."""
 
 
 def material(before: SygefravaerssagType, after: SygefravaerssagType) -> bool:
@@ -296,11 +357,6 @@ def material(before: SygefravaerssagType, after: SygefravaerssagType) -> bool:
 def relevant(before: SygefravaerssagType, after: SygefravaerssagType) -> bool:
     """Say whether anything differs that an assessment could rest on."""
     return replace(before, **{name: getattr(after, name) for name in _ADMINISTRATIVE}) != after
-
-
-def end_of_week(day: date) -> date:
-    """Give the Sunday of the day's week."""
-    return day + timedelta(days=6 - day.weekday())
 
 
 def _reported(picture: SygefravaerssagType, update: SendOpdateringFravaerRequest) -> dict[str, object]:
@@ -315,11 +371,16 @@ def _reported(picture: SygefravaerssagType, update: SendOpdateringFravaerRequest
     return fields
 
 
-def _end(update: SendOpdateringFravaerRequest) -> tuple[date, str] | None:
+def _end(picture: SygefravaerssagType, update: SendOpdateringFravaerRequest, law: Law) -> tuple[date, str, str] | None:
+    """Say on which day, by which Afslutningsaarsag and by which rule an update ends the case, if it does."""
     if update.Raskmelding is not None:
-        return update.Raskmelding.SidsteFravaersdag, "RASKMELDT"
-    if update.Overgang is not None and update.Overgang.Type not in STAYS:
-        return update.Overgang.Dato, update.Overgang.Type
+        return update.Raskmelding.SidsteFravaersdag, "RASKMELDT", "s. 7"
+    transfer = update.Overgang
+    if transfer is not None and ends_by(transfer.Type, transfer.Dato):
+        return transfer.Dato, transfer.Type, "transfer"
+    for period in update.DelvisPeriode:
+        if period.FravaerstimerPrUge < law.number(Norm.PARTIAL_HOURS, period.FraDato):
+            return max(period.FraDato - timedelta(days=1), picture.FoersteFravaersdag), "DELVIS_OPHOERT", "s. 53"
     return None
 
 

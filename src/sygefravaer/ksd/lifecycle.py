@@ -51,14 +51,15 @@ class Trigger(StrEnum):
     REOPEN = "relapse, appeal won, corrected recovery"
 
 
-_RUNNING: Final = (State.LOEBENDE, State.DELVIST_RASKMELDT, State.FORLAENGET)
+RUNNING: Final = frozenset({State.LOEBENDE, State.DELVIST_RASKMELDT, State.FORLAENGET})
+"""Paid, and not being reassessed."""
 
 TRANSITIONS: Final[Mapping[State, Mapping[Trigger, frozenset[State]]]] = {
     state: {
         **({Trigger.FORM: frozenset({State.OPLYST})} if state is State.ANMELDT else {}),
         **({Trigger.CATEGORY: frozenset({State.LOEBENDE})} if state is State.OPLYST else {}),
         **({Trigger.PART_TIME: frozenset({State.DELVIST_RASKMELDT})} if state is State.LOEBENDE else {}),
-        **({Trigger.ASK: frozenset({State.REVURDERING})} if state in _RUNNING else {}),
+        **({Trigger.ASK: frozenset({State.REVURDERING})} if state in RUNNING else {}),
         **({Trigger.GRANT: frozenset({State.FORLAENGET})} if state is State.REVURDERING else {}),
         **({Trigger.STOP: frozenset({State.STANDSET})} if state in OPEN - {State.STANDSET} else {}),
         **({Trigger.RESUME: frozenset({State.LOEBENDE})} if state is State.STANDSET else {}),

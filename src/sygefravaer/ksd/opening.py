@@ -23,7 +23,8 @@ from sygefravaer.ksd import changes
 from sygefravaer.ksd.cases import Cases, Cause
 from sygefravaer.ksd.casework import Casework, Question
 from sygefravaer.ksd.lifecycle import State
-from sygefravaer.ksd.rules import danish_date
+from sygefravaer.ksd.timing import first_paid
+from sygefravaer.law import Law, danish_date
 from sygefravaer.store import Store
 
 SAGSART: Final = "11"
@@ -31,8 +32,28 @@ EMPLOYEE: Final = "LOENMODTAGER"
 _CAUSES: Final = {State.AFSLUTTET: "RASKMELDT", State.ANNULLERET: "ANNULLERET"}
 
 
-def first_picture(given: Fields, sags_id: UUID, *, now: datetime) -> tuple[SygefravaerssagType, str]:
-    """Make the first picture of a case from an act's fields, and say whose case it is (CVR)."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewCase:
+    """A case that is to be opened."""
+
+    picture: SygefravaerssagType
+    municipality_cvr: str
+    pensioner_since: date | None
+
+
+def new_case(given: Fields, *, now: datetime, law: Law) -> NewCase:
+    """Make a new case from an act's fields: `sags_id`, `pensioner_since` and those of `first_picture`."""
+    sags_id, pensioner_since = given.find("sags_id", UUID) or uuid4(), given.find("pensioner_since", date)
+    picture, cvr = first_picture(given, sags_id, now=now, law=law)
+    return NewCase(picture=picture, municipality_cvr=cvr, pensioner_since=pensioner_since)
+
+
+def first_picture(given: Fields, sags_id: UUID, *, now: datetime, law: Law) -> tuple[SygefravaerssagType, str]:
+    """
+    Make the first picture of a case from an act's fields, and say whose case it is (CVR).
+
+    What is paid from when is counted, where the day has come; a RevurderingsDato that is given stands.
+    """
     cpr, cvr = given.take("cpr", Cpr), given.take("municipality_cvr", str)
     nemrefusions_id = given.find("nemrefusions_id", UUID) or uuid4()
     fields = fields_of_plain(SygefravaerssagType, given.wire())
@@ -58,6 +79,9 @@ def first_picture(given: Fields, sags_id: UUID, *, now: datetime) -> tuple[Sygef
         SagsTilstand=State.ANMELDT.value,
         SenestAendret=now,
     )
+    paid = first_paid(picture, law)
+    if picture.FoersteBeregningsdag is None and paid <= danish_date(now):
+        picture = replace(picture, FoersteBeregningsdag=paid)
     return picture, cvr
 
 
@@ -69,19 +93,26 @@ class Seeding:
     clock: Clock
     cases: Cases
     casework: Casework
+    law: Law
 
     async def seed(self, given: Fields, *, quiet: bool) -> bool:
         """Open a case unless it is there; `quiet` sends nothing. Tell whether it was opened."""
         state = given.choice("state", State) or State.ANMELDT
         on, code = given.find("on", date), given.find("cause", str)
-        sags_id, now, cause = given.find("sags_id", UUID) or uuid4(), self.clock.now(), Cause(name="seed")
-        picture, cvr = first_picture(given, sags_id, now=now)
+        now, cause = self.clock.now(), Cause(name="seed")
+        new = new_case(given, now=now, law=self.law)
         given.done()
-        last = picture.SidsteFravaersdag
+        picture, last = new.picture, new.picture.SidsteFravaersdag
         async with self.store.tx() as tx:
-            if await self.cases.held(tx, sags_id) is not None:
+            if await self.cases.held(tx, picture.SagsID) is not None:
                 return False
-            case = await self.cases.open(tx, replace(picture, SidsteFravaersdag=None), cvr, now=now)
+            case = await self.cases.open(
+                tx,
+                replace(picture, SidsteFravaersdag=None),
+                new.municipality_cvr,
+                now=now,
+                pensioner_since=new.pensioner_since,
+            )
             begin = State.LOEBENDE if state in _CAUSES or (state is State.REVURDERING and not quiet) else state
             case = await self.casework.tell(
                 tx, case, *changes.opened(case.picture, begin), cause=cause, now=now, quiet=quiet

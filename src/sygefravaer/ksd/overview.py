@@ -8,17 +8,22 @@ For the control door only. Personal numbers come out masked; whoever wants one s
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any, Final
 from uuid import UUID, uuid4
 
+from sygefravaer.contract.history import Told, as_known
+from sygefravaer.contract.messages import SygefravaerssagType
 from sygefravaer.contract.plain import Json, to_plain
 from sygefravaer.contract.values import Cpr, masked
 from sygefravaer.ksd.access import Access, AccessLog
 from sygefravaer.ksd.cases import Case, Cases
+from sygefravaer.ksd.casework import Casework
+from sygefravaer.ksd.changes import follow_on
 from sygefravaer.ksd.lookups import USER
 from sygefravaer.ksd.service import ANSWER, UPDATE
+from sygefravaer.law import Law, danish_date
 from sygefravaer.store import Row, Store, Tx
 from sygefravaer.vault import Vault
 
@@ -63,6 +68,7 @@ _COUNTERS: Final = """
 SELECT (SELECT coalesce(max(access_id), 0) FROM access_log) AS lookups,
        (SELECT coalesce(max(answer_id), 0) FROM answer) AS answers,
        (SELECT coalesce(max(message_id), 0) FROM message) AS messages,
+       (SELECT coalesce(max(number), 0) FROM applied) AS updates,
        (SELECT count(*) FROM task WHERE closed_at IS NULL) AS tasks
 """
 
@@ -71,11 +77,21 @@ class Overview:
     """Reads for the control door."""
 
     def __init__(
-        self, store: Store, vault: Vault, cases: Cases, *, system_id: UUID, now: Callable[[], datetime]
+        self,
+        store: Store,
+        vault: Vault,
+        cases: Cases,
+        casework: Casework,
+        *,
+        law: Law,
+        system_id: UUID,
+        now: Callable[[], datetime],
     ) -> None:
         self._store = store
         self._vault = vault
         self._cases = cases
+        self._casework = casework
+        self._law = law
         self._system_id = system_id
         self._now = now
         self._log = AccessLog(store)
@@ -100,8 +116,14 @@ class Overview:
             )
         return [shown(row) for row in rows]
 
-    async def case(self, sags_id: UUID, *, reason: str | None) -> Json | None:
-        """Give a case with every version, request, jobcentersag and update; numbers only for a `reason`, recorded."""
+    async def case(
+        self, sags_id: UUID, *, reason: str | None, then: tuple[date | None, datetime | None] = (None, None)
+    ) -> Json | None:
+        """
+        Give a case with every version, request, jobcentersag and update; numbers only for a `reason`, recorded.
+
+        `then` is a day, and an instant at which something was known; the day of today and the present unless given.
+        """
         async with self._store.read() as tx:
             case = await self._cases.seen(tx, sags_id)
             if case is None:
@@ -110,9 +132,11 @@ class Overview:
             requests = await tx.all(_REQUESTS, sags_id=sags_id)
             jobcentersager = await tx.all(_JOBCENTERSAGER, sags_id=sags_id)
             updates = await tx.all(_UPDATES, sags_id=sags_id)
+            coming = await self._casework.coming(tx, case)
         if reason is not None:
             await self._note(case, reason)
-        reveal = reason is not None
+        reveal, ending, ended_on = reason is not None, case.picture.Afslutningsaarsag, case.picture.AfslutningsDato
+        pictures = {row["version"]: self._cases.picture(row) for row in versions}
         return {
             "sags_id": str(case.sags_id),
             "nemrefusions_id": str(case.nemrefusions_id),
@@ -120,8 +144,11 @@ class Overview:
             "version": case.version,
             "state": case.state.value,
             "picture": to_plain(case.picture, reveal=reveal),
+            "follow_on": follow_on(ending, ended_on, self._law) if ending and ended_on else None,
+            "coming": [{"at": due.at.isoformat(), "act": due.act.name, "why": due.act.value} for due in coming],
+            "then": to_plain(self._then(versions, pictures, *then), reveal=reveal) if any(then) else None,
             "versions": [
-                {**shown(row), "picture": to_plain(self._cases.picture(row), reveal=reveal)} for row in versions
+                {**shown(row), "picture": to_plain(pictures[row["version"]], reveal=reveal)} for row in versions
             ],
             "requests": [shown(row) for row in requests],
             "jobcentersager": [shown(row) for row in jobcentersager],
@@ -171,6 +198,25 @@ class Overview:
                 reason="a person asked for the number; why stands in on_behalf_of",
             )
         )
+
+    def _then(
+        self,
+        versions: Sequence[Row],
+        pictures: Mapping[int, SygefravaerssagType],
+        on: date | None,
+        known: datetime | None,
+    ) -> SygefravaerssagType | None:
+        told = [
+            Told(
+                version=row["version"],
+                on=row["effective_on"],
+                known=row["recorded_at"],
+                picture=pictures[row["version"]],
+            )
+            for row in versions
+        ]
+        now = self._now()
+        return as_known(told, on=on or danish_date(known or now), known=known or now)
 
     def _text(self, sealed: bytes | None, context: str) -> str | None:
         return None if sealed is None else masked(self._vault.open(sealed, context=context).decode())

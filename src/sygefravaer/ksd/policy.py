@@ -4,18 +4,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from sygefravaer.contract.values import MUNICIPALITIES
 from sygefravaer.errors import ActRefused
+from sygefravaer.ksd.timing import Habits
 from sygefravaer.lanes import REPEATS, Lanes
-from sygefravaer.store import Store
+from sygefravaer.store import Store, Tx
 
 NAME: Final = "policy"
 LONGEST_REPEAT: Final = 86_400  # seconds: a sender that asks less than daily has given up
+LONGEST_WAIT: Final = 3_650  # days
 
 _KEEP: Final = """
 INSERT INTO setting (name, value) VALUES (%(name)s, %(value)s::jsonb)
@@ -28,21 +30,30 @@ class Policy:
     """The choices: see the act `policy`."""
 
     follow_on: bool = True
+    asks: bool = True
+    decides_after: int | None = 7
+    form_after: int | None = None
+    hold_reports: bool = False
     repeats: tuple[int, ...] = tuple(int(each.total_seconds()) for each in REPEATS)
     substitutes: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Give the policy as the door shows it and the setting keeps it."""
-        return {"follow_on": self.follow_on, "repeats": list(self.repeats), "substitutes": list(self.substitutes)}
+        return asdict(self) | {"repeats": list(self.repeats), "substitutes": list(self.substitutes)}
+
+    @property
+    def habits(self) -> Habits:
+        """Give what KSD does with cases by itself."""
+        return Habits(asks=self.asks, decides_after=self.decides_after, form_after=self.form_after)
 
 
 class Policies:
     """The policy in force."""
 
-    def __init__(self, store: Store, lanes: Lanes, *, substitutes: Iterable[str] = ()) -> None:
+    def __init__(self, store: Store, lanes: Lanes, first: Policy) -> None:
         self._store = store
         self._lanes = lanes
-        self._policy = Policy(substitutes=tuple(substitutes))
+        self._policy = first
 
     @property
     def current(self) -> Policy:
@@ -58,25 +69,26 @@ class Policies:
         async with self._store.read() as tx:
             row = await tx.one("SELECT value FROM setting WHERE name = %(name)s", name=NAME)
         if row is not None:
-            kept = row["value"]
+            kept = {key: tuple(value) if isinstance(value, list) else value for key, value in row["value"].items()}
             self._use(
-                Policy(
-                    follow_on=kept["follow_on"],
-                    repeats=tuple(kept["repeats"]),
-                    substitutes=tuple(kept["substitutes"]),
-                )
-            )
+                replace(self._policy, **cast("Any", kept))
+            )  # what an earlier version did not keep is as configured
 
-    async def change(self, wanted: Mapping[str, Any]) -> Policy:
-        """Change what is given, and keep it; nothing given changes nothing."""
+    async def change(self, wanted: Mapping[str, Any], also: Callable[[Tx], Awaitable[None]]) -> Policy:
+        """Change what is given, and keep it; nothing given changes nothing. `also` is done with it."""
         policy = replace(self._policy, **wanted)
         if not set(policy.substitutes) <= MUNICIPALITIES.keys():
             raise ActRefused("FieldWrong", "substitutes: CVR numbers of municipalities were wanted.")
         if not policy.repeats or not all(1 <= seconds <= LONGEST_REPEAT for seconds in policy.repeats):
             raise ActRefused("FieldWrong", f"repeats: at least one number from 1 to {LONGEST_REPEAT} was wanted.")
+        for name in ("decides_after", "form_after"):
+            days = getattr(policy, name)
+            if days is not None and not 0 <= days <= LONGEST_WAIT:
+                raise ActRefused("FieldWrong", f"{name}: a number of days from 0 to {LONGEST_WAIT} was wanted.")
         if wanted:
             async with self._store.tx() as tx:
                 await tx.run(_KEEP, name=NAME, value=json.dumps(policy.as_json()))
+                await also(tx)
             self._use(policy)
         return policy
 

@@ -8,17 +8,12 @@ perhaps remarks.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal
+from datetime import date, timedelta
 from enum import StrEnum
-from functools import cache
 from typing import Final
 from uuid import UUID
-from zoneinfo import ZoneInfo
-
-import holidays
 
 from sygefravaer.contract.codes import LISTS
 from sygefravaer.contract.messages import (
@@ -35,21 +30,14 @@ from sygefravaer.contract.messages import (
 )
 from sygefravaer.ksd.changes import material, relevant
 from sygefravaer.ksd.lifecycle import ENDED, State
+from sygefravaer.law import danish_date, days_left
 
-DENMARK: Final = ZoneInfo("Europe/Copenhagen")
 FINAL: Final = frozenset({"ACCEPTERET", "AFVIST"})
 OUTDATED: Final = "FORAELDET_VERSION"
 """`Begrundelse` of a MODTAGET that settles an event that came after a newer one."""
 
 PENSIONER: Final = "PENSIONIST_PARAGRAF25"
 PENSIONERS_CODE: Final = "P29"
-
-EMPLOYER_PERIOD: Final = timedelta(days=30)  # s. 30: calendar days from the first day of absence, not counted (s. 24)
-WEEK: Final = 7
-ANSWER_BEFORE: Final = timedelta(days=14)  # the deadline lies so long before the day payment would end
-WORKING_DAYS: Final = 5  # but leaves at least so many
-HIGHEST_WEEKS: Final = Decimal("999.9")  # what the type can hold
-BANK_DAYS: Final = ((6, 5), (12, 24), (12, 31))  # Constitution Day, Christmas Eve, New Year's Eve: no working days
 
 
 class RequestStatus(StrEnum):
@@ -179,28 +167,11 @@ def judge_extension(
     return Verdict(remarks=tuple(code for code, true in remarks if true))
 
 
-def last_day(kode: str, granted: Iterable[ForlaengelseType], *, first: date) -> date | None:
-    """
-    Give the last day an extension by this code may have when it begins on `first`; `None` when the code has no maximum.
-
-    The maximum is cumulative per code: what was granted by it before counts. Weeks: `maksUger` of the code list.
-    """
-    weeks = LISTS["forlaengelseskoder"].get(kode).extra["maksUger"]
-    if not weeks:
-        return None
-    used = sum(
-        ((each.TilDato or first - timedelta(days=1)) - each.FraDato).days + 1
-        for each in granted
-        if each.Forlaengelseskode == kode
-    )
-    return first + timedelta(days=int(weeks) * WEEK - used - 1)
-
-
-def usual_kind(granted: Sequence[ForlaengelseType]) -> str:
+def usual_kind(granted: Sequence[ForlaengelseType], *, pensioner: bool = False) -> str:
     """Give the Anmodningstype of the next request; who was granted one by s. 29 is of the s. 25 group."""
-    if not granted:
-        return "FOERSTE_REVURDERING"
-    return PENSIONER if granted[-1].Forlaengelseskode == PENSIONERS_CODE else "FORNYET_FORLAENGELSE"
+    if pensioner or (granted and granted[-1].Forlaengelseskode == PENSIONERS_CODE):
+        return PENSIONER
+    return "FORNYET_FORLAENGELSE" if granted else "FOERSTE_REVURDERING"
 
 
 def possible_codes(kind: str, on: date) -> tuple[str, ...]:
@@ -211,29 +182,6 @@ def possible_codes(kind: str, on: date) -> tuple[str, ...]:
         for code in LISTS["forlaengelseskoder"].valid_codes(on)
         if code.extra["kanBesvareSF2093"] == "ja" and (code.kode == PENSIONERS_CODE) is pensioner
     )
-
-
-def answer_deadline(asked_on: date, review: date) -> date:
-    """Give the Svarfrist: 14 days before payment would end, but not before five working days after the request."""
-    return max(review - ANSWER_BEFORE, working_day(asked_on, WORKING_DAYS))
-
-
-def working_day(start: date, days: int) -> date:
-    """Give the day that lies so many Danish working days after `start`."""
-    day = start
-    while days:
-        day += timedelta(days=1)
-        if day.weekday() < 5 and day not in _days_off(day.year):  # noqa: PLR2004  Saturday
-            days -= 1
-    return day
-
-
-def weeks_used(picture: SygefravaerssagType, on: date) -> Decimal:
-    """Say how many weeks count towards the 22: what the case says, else since the employer's period ended."""
-    if picture.ForbrugteUger is not None:
-        return picture.ForbrugteUger
-    counted = max(0, (on - picture.FoersteFravaersdag - EMPLOYER_PERIOD).days)
-    return min(HIGHEST_WEEKS, round(Decimal(counted) / WEEK, 1))
 
 
 def judge_update(
@@ -261,15 +209,6 @@ def judge_update(
     return Verdict(refusal=next((code for code, broken in breaches if broken), None))
 
 
-def danish_date(instant: datetime) -> date:
-    """Give the day it is in Denmark at this instant; a time without a zone is taken as UTC."""
-    aware = instant if instant.tzinfo else instant.replace(tzinfo=UTC)
-    try:
-        return aware.astimezone(DENMARK).date()
-    except OverflowError:  # the last evening of the year 9999: the day after it has no name
-        return aware.date()
-
-
 def _closed(asked: Asked, *, person: bool, state: State) -> str | None:
     if not person:
         return "F309"
@@ -294,8 +233,8 @@ def _judge_period(
         return "F303"
     if first != asked.review + timedelta(days=1) or (last is not None and last < first):
         return "F305"
-    limit = last_day(kode, granted, first=first)
-    return "F304" if limit is not None and (last is None or last > limit) else None
+    left = days_left(kode, granted, first=first)
+    return "F304" if left is not None and (last is None or (last - first).days >= left) else None
 
 
 def _effective(update: SendOpdateringFravaerRequest) -> Iterator[date]:
@@ -325,9 +264,3 @@ def _coming(update: SendOpdateringFravaerRequest) -> Iterator[date]:
     yield from (period.FraDato for period in update.DelvisPeriode)
     if update.ForventetRaskmeldingsdato is not None:
         yield update.ForventetRaskmeldingsdato
-
-
-@cache
-def _days_off(year: int) -> frozenset[date]:
-    public = holidays.country_holidays("DK", years=year)
-    return frozenset({*public, *(date(year, month, day) for month, day in BANK_DAYS)})

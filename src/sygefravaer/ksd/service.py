@@ -36,8 +36,9 @@ from sygefravaer.ksd.cases import Case, Cases, Cause
 from sygefravaer.ksd.casework import Casework
 from sygefravaer.ksd.changes import Event
 from sygefravaer.ksd.lifecycle import ENDED
-from sygefravaer.ksd.rules import Asked, RequestStatus, Told, Withdrawal, danish_date
+from sygefravaer.ksd.rules import Asked, RequestStatus, Told, Withdrawal
 from sygefravaer.ksd.sending import EVENT, open_task
+from sygefravaer.law import Law, danish_date
 from sygefravaer.ledger import Ledger
 from sygefravaer.store import Row, Tx
 from sygefravaer.vault import Vault
@@ -111,6 +112,7 @@ class Service:
     casework: Casework
     takes_substitutes: Callable[[str], bool]
     follows_on: Callable[[], bool]
+    law: Law
     wake: Callable[[], None]
 
     async def event_answer(self, call: Call) -> bytes:
@@ -242,8 +244,8 @@ class Service:
             AfgoerelsesDato=danish_date(now),
         )
         change = changes.extended(case.picture, case.state, extension)
-        await self.casework.tell(tx, case, change, cause=_cause(message), now=now)
         await self.casework.close(tx, message.AnmodningID, RequestStatus.DECIDED, now=now)
+        await self.casework.tell(tx, case, change, cause=_cause(message), now=now)
 
     async def _refused(
         self, tx: Tx, case: Case, message: SendForretningsSvarForlaengelseRequest, *, now: datetime
@@ -254,6 +256,7 @@ class Service:
         await self._extension_task(tx, case, message, "extension_refused", codes=[cause], follow_on=follow_on, now=now)
         if follow_on == RESEND and self.follows_on():
             await self.casework.resend(tx, case, Event.OPRETTET, now=now)
+        await self.casework.look_ahead(tx, case)
 
     async def _extension_task(
         self,
@@ -307,7 +310,7 @@ class Service:
         )
         if verdict.refusal is not None:
             return verdict.receipt()
-        change = changes.updated(case.picture, case.state, message)
+        change = changes.updated(case.picture, case.state, message, law=self.law, today=danish_date(now))
         after = None if change is None else await self.casework.tell(tx, case, change, cause=_cause(message), now=now)
         await tx.run(
             _KEEP_UPDATE,
@@ -427,7 +430,7 @@ def _for_a_person(message: SendOpdateringFravaerRequest, case: Case) -> list[tup
     if message.ManglendeMedvirken is not None:
         tasks.append(("missing_cooperation", [message.ManglendeMedvirken.Type], "PARTSHOERING_P21"))
     transfer, over = message.Overgang, message.Raskmelding is not None or case.state in ENDED
-    if transfer is not None and (transfer.Type in changes.STAYS or over):
+    if transfer is not None and (over or not changes.ends_by(transfer.Type, transfer.Dato)):
         tasks.append(("transfer", [transfer.Type, transfer.Dato.isoformat()], "LOOK"))
     if message.Raskmelding is not None and case.state in ENDED:
         tasks.append(("recovery_after_end", [message.Raskmelding.MeddeltAf], "LOOK"))

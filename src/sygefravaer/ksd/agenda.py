@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: MPL-2.0
+"""
+What KSD does by itself when its time has come: held reports, weeks that count anew, and what a case waits for.
+
+The instants stand in the database, so a restart forgets none. What is to be done follows from the case as it is then.
+Each thing is one transaction that also sets the next instant; what cannot be done is put off and logged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Final, assert_never
+from uuid import UUID
+
+from sygefravaer.clock import Clock
+from sygefravaer.errors import StoreError, SygefravaerError
+from sygefravaer.ksd import changes, timing
+from sygefravaer.ksd.cases import Case, Cases, Cause
+from sygefravaer.ksd.casework import Casework, Question
+from sygefravaer.ksd.lifecycle import OPEN, State
+from sygefravaer.ksd.reckoning import Reckoning
+from sygefravaer.ksd.reports import Reports
+from sygefravaer.ksd.timing import Act, Due
+from sygefravaer.law import danish_date
+from sygefravaer.store import Store, Tx
+
+LOG: Final = logging.getLogger(__name__)
+
+LATER: Final = timedelta(days=1)
+"""When something that could not be done is tried again."""
+PATIENCE: Final = 1.0  # seconds of machine time before a round that failed is begun again
+
+_DUE: Final = """
+SELECT least(
+    (SELECT min(next_at) FROM sag WHERE next_at IS NOT NULL), (SELECT min(due_at) FROM recount)
+) AS due
+"""
+_NEXT_CASE: Final = """
+SELECT sags_id FROM sag WHERE next_at <= %(now)s ORDER BY next_at, sags_id LIMIT 1
+"""
+_NEXT_RECOUNT: Final = "SELECT person_id FROM recount WHERE due_at <= %(now)s ORDER BY due_at, person_id LIMIT 1"
+_TAKE_RECOUNT: Final = "DELETE FROM recount WHERE person_id = %(person_id)s"
+_LOOK_AT_ALL: Final = "UPDATE sag SET next_at = %(now)s WHERE state = ANY(%(open)s)"
+
+
+class Agenda:
+    """The loop over what is due."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        clock: Clock,
+        cases: Cases,
+        casework: Casework,
+        reckoning: Reckoning,
+        reports: Reports,
+        sent: Callable[[], None],
+    ) -> None:
+        """`sent` is called when something was put into the outbox."""
+        self._store = store
+        self._clock = clock
+        self._cases = cases
+        self._casework = casework
+        self._reckoning = reckoning
+        self._reports = reports
+        self._sent = sent
+        self._wake = asyncio.Event()
+        self.busy = 0
+
+    def wake(self) -> None:
+        """Look again at what is due."""
+        self._wake.set()
+
+    async def due(self, tx: Tx) -> datetime | None:
+        """Give the next instant at which something is due."""
+        row = await tx.one(_DUE)
+        found: datetime | None = row["due"] if row else None
+        if await self._reports.waiting(tx):
+            now = self._clock.now()
+            return now if found is None else min(now, found)
+        return found
+
+    async def run(self) -> None:
+        """Do what is due, whenever it is, until cancelled."""
+        while True:
+            self._wake.clear()
+            try:
+                while await self.round():
+                    self._sent()
+                async with self._store.read() as tx:
+                    due = await self.due(tx)
+            except Exception as error:
+                LOG.warning("the round failed", exc_info=error, extra={"action": "ksd.agenda_failed"})
+                await asyncio.sleep(PATIENCE)
+                continue
+            await self._clock.sleep_until(due, wake=self._wake)
+
+    async def round(self) -> int:
+        """Do what is due now; gives how many things were done."""
+        self.busy += 1
+        try:
+            done = 0
+            while await self._reports.take_one() or await self._recount() or await self._case():
+                done += 1
+                self._sent()
+            return done
+        finally:
+            self.busy -= 1
+
+    async def look_at_all(self, tx: Tx) -> None:
+        """Look at every open case anew: what KSD does by itself has been set otherwise."""
+        await tx.run(_LOOK_AT_ALL, now=self._clock.now(), open=sorted(OPEN))
+
+    async def _case(self) -> bool:
+        now = self._clock.now()
+        async with self._store.tx() as tx:
+            row = await tx.one(_NEXT_CASE, now=now)
+            case = None if row is None else await self._cases.held(tx, row["sags_id"])
+            if case is None:
+                return False
+            coming = await self._casework.look_ahead(tx, case)
+            if not coming or coming[0].at > now:
+                return True  # it was only to be looked at
+            try:
+                async with tx.savepoint():
+                    await self._perform(tx, case, coming[0], now=now)
+            except SygefravaerError as error:
+                if isinstance(error, StoreError):
+                    raise
+                LOG.warning(
+                    "put off", exc_info=error, extra={"action": "ksd.agenda_put_off", "act": coming[0].act.name}
+                )
+                await self._cases.look_again(tx, case.sags_id, now + LATER)
+        return True
+
+    async def _perform(self, tx: Tx, case: Case, due: Due, *, now: datetime) -> None:
+        today, cause = danish_date(now), Cause(name=f"agenda.{due.act.name}")
+        match due.act:
+            case Act.FORM:
+                form = changes.changed(case.picture, case.state, {"OplysningsskemaModtaget": today}, on=today)
+                await self._casework.tell(tx, case, form, cause=cause, now=now)
+            case Act.PAY:
+                first = timing.first_paid(case.picture, self._reckoning.law)
+                paying = changes.paying(case.picture, case.state, on=first)
+                await self._casework.tell(tx, case, paying, cause=cause, now=now)
+            case Act.ASK | Act.ASK_AGAIN:
+                await self._casework.ask(tx, case, Question(), cause=cause, now=now)
+            case Act.REMIND if due.anmodning_id is not None:
+                await self._casework.remind(tx, case, due.anmodning_id, now=now)
+            case Act.DECIDE:
+                await self._casework.decide(tx, case, cause=cause, now=now)
+            case Act.END_STOPPED if case.state is State.STANDSET:
+                end = changes.ended(
+                    case.picture,
+                    case.state,
+                    on=today,
+                    cause="P21_MANGLENDE_MEDVIRKEN",
+                    rule="s. 21: not resumed within four weeks",
+                )
+                await self._casework.tell(tx, case, end, cause=cause, now=now)
+            case Act.REMIND | Act.END_STOPPED:
+                await self._casework.look_ahead(tx, case)
+            case _ as never:
+                assert_never(never)
+
+    async def _recount(self) -> bool:
+        """Count anew for one citizen: his cases are held in one order, so nobody waits in a ring."""
+        now = self._clock.now()
+        async with self._store.tx() as tx:
+            row = await tx.one(_NEXT_RECOUNT, now=now)
+            if row is None or not await tx.run(_TAKE_RECOUNT, person_id=row["person_id"]):
+                return False
+            await self._count(tx, row["person_id"], now=now)
+        return True
+
+    async def _count(self, tx: Tx, person_id: UUID, *, now: datetime) -> None:
+        for sags_id in await self._cases.cases_of(tx, person_id):
+            case = await self._cases.held(tx, sags_id)
+            change = None if case is None else await self._reckoning.recounted(tx, case, today=danish_date(now))
+            if case is not None and change is not None:
+                await self._casework.tell(tx, case, change, cause=Cause(name="agenda.RECOUNT"), now=now)
