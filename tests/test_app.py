@@ -215,8 +215,13 @@ ca = "{pki.ca}"
     try:
         health = await knock(tmp_path / "a.sock", "health")
         assert (health["part"], health["state"], health["port"]) == (kind.value, "running", part.port)
-        while await knock(tmp_path / "a.sock", "due") != {"next": None, "in_flight": 0}:
+        while (due := await knock(tmp_path / "a.sock", "due"))["in_flight"]:
             await asyncio.sleep(0.02)
+        assert due == {"next": None, "in_flight": 0, "parked": 0, "counters": dict.fromkeys(due["counters"], 0)}
+        assert {"attempts", "calls"} < due["counters"].keys()
+        acts = (await knock(tmp_path / "a.sock", "acts"))["acts"]
+        assert {"acts", "clock", "due", "health"} <= acts.keys()
+        assert all(acts.values())
     finally:
         await part.stop()
 

@@ -16,7 +16,7 @@ import signal
 import ssl
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -29,9 +29,9 @@ from sygefravaer.client import Client, client_tls
 from sygefravaer.clock import Clock, MovableClock, SystemClock
 from sygefravaer.config import Config, Database, Kind, Surroundings, Time
 from sygefravaer.contract.operations import Environment, Service
-from sygefravaer.control import Act, Door, Json, clock_act, head, offered
+from sygefravaer.control import Act, Door, Fields, Json, clock_act, head, offered
 from sygefravaer.delivery import Clients, Delivery
-from sygefravaer.endpoint import App, HttpDoor, Peers, Server, server_tls
+from sygefravaer.endpoint import Answer, App, HttpDoor, Inbound, Peers, Server, server_tls
 from sygefravaer.errors import StoreUnavailable, UsageError
 from sygefravaer.gateway import Gateway
 from sygefravaer.jobcenter import Jobcenter
@@ -45,6 +45,7 @@ LOG: Final = logging.getLogger(__name__)
 
 Rooms = tuple[tuple[str, tuple[str, ...]], ...]
 Acts = Mapping[str, Act]
+Handle = Callable[[Inbound], Awaitable[Answer]]
 
 PLATFORM: Final[Rooms] = (
     ("agreements", agreements.MIGRATIONS),
@@ -89,7 +90,7 @@ class Part(ABC):
                 )
             acts = await self._open(self._stack)
             if self.config.control is not None:
-                own = {"health": self._health, **offered({"clock": clock_act(self.clock)})}
+                own = {"health": self._health, "due": self._due, **offered({"clock": clock_act(self.clock)})}
                 door = Door(own | dict(acts), self.config.control)
                 await door.start()
                 self._stack.push_async_callback(door.stop)
@@ -124,6 +125,11 @@ class Part(ABC):
         stack.push_async_callback(store.close)
         return store, vault
 
+    def _lanes(self, *, lease: timedelta = lanes.LEASE) -> lanes.Lanes:
+        # Time that is moved can be moved the same way again: so nothing in it is left to chance.
+        spread = lanes.seeded_jitter(self.config.title) if isinstance(self.clock, MovableClock) else lanes.jitter
+        return lanes.Lanes(lease=lease, jitter=spread)
+
     def _peers(self, stack: AsyncExitStack) -> Peers:
         listen = self.config.listen
         peers = Peers(trusted=listen.proxies, trust_unix=listen.uds is not None, tls=self._tls)
@@ -153,7 +159,12 @@ class Part(ABC):
         task.add_done_callback(ended)
         return task
 
+    async def _due(self, _fields: Json) -> Json:
+        """Say when something next happens by itself: never, in a part that only answers."""
+        return {"next": None, "in_flight": 0, "parked": 0, "counters": {}}
+
     async def _health(self, _fields: Json) -> Json:
+        """Say how the part is."""
         own = {"pid": os.getpid(), "port": self.port}
         return head(self.config.part.value, self.config.title, self.clock) | own
 
@@ -174,7 +185,7 @@ class GatewayPart(Part):
             environment=environment,
             clients=clients,
             concurrency=config.delivery.concurrency,
-            lanes=lanes.Lanes(lease=timedelta(seconds=config.delivery.lease)),
+            lanes=self._lanes(lease=timedelta(seconds=config.delivery.lease)),
         )
         gateway = Gateway(
             store=store,
@@ -203,18 +214,74 @@ class GatewayPart(Part):
             await working
 
         stack.push_async_callback(rest)
+        corridor = Counted(gateway.handlers)
         await self._serve(
-            stack, HttpDoor(gateway.handlers, clock=self.clock, peers=self._peers(stack), contact=config.contact)
+            stack, HttpDoor(corridor.handlers, clock=self.clock, peers=self._peers(stack), contact=config.contact)
         )
 
         async def health(fields: Json) -> Json:
+            """Say how the gateway is, and how many messages have not ended."""
             return await self._health(fields) | await carrier.counts()
 
         async def due(_fields: Json) -> Json:
-            instant, in_flight = await carrier.due()
-            return {"next": None if instant is None else instant.isoformat(), "in_flight": in_flight}
+            """
+            Say when something next happens by itself: `next`, or null.
 
-        return {"health": health, "due": due}
+            Also `in_flight`, what is being delivered or answered; `parked`, the lanes that wait for a person; and
+            `counters`, numbers that only grow.
+            """
+            answering = corridor.answering  # before the rest: what a call has put in a lane by its end is seen there
+            instant, in_flight = await carrier.due()
+            counters = await carrier.counters()
+            return {
+                "next": None if instant is None else instant.isoformat(),
+                "in_flight": in_flight + answering,
+                "parked": (await carrier.counts())["parked"],
+                "counters": {
+                    "accepted": counters["messages"],
+                    "attempts": counters["attempts"],
+                    "calls": corridor.calls,
+                },
+            }
+
+        async def accepted(given: Fields) -> Json:
+            """
+            List the messages that were accepted, in the order in which they were.
+
+            | field | |
+            |---|---|
+            | `after` | those after this `number` (0) |
+            | `limit` | so many (1000) |
+            """
+            after, limit = given.number("after", 0, most=sys.maxsize), given.number("limit", 1000, most=10_000)
+            given.done()
+            return {"messages": [plain(row) for row in await carrier.accepted(after=after, limit=limit)]}
+
+        return {"health": health, "due": due, **offered({"accepted": accepted})}
+
+
+class Counted:
+    """Handlers of a door that count the calls, and those that are being answered."""
+
+    def __init__(self, handlers: Mapping[str, Handle]) -> None:
+        self.calls = self.answering = 0
+        self.handlers = {path: self._around(handle) for path, handle in handlers.items()}
+
+    def _around(self, handle: Handle) -> Handle:
+        async def counted(call: Inbound) -> Answer:
+            self.calls += 1
+            self.answering += 1
+            try:
+                return await handle(call)
+            finally:
+                self.answering -= 1
+
+        return counted
+
+
+def plain(row: Mapping[str, object]) -> Json:
+    """Give a row as JSON has it."""
+    return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in row.items()}
 
 
 class AdminPart(Part):
@@ -244,6 +311,7 @@ class PartyPart(Part):
         await self._serve(stack, party.endpoint)
 
         async def health(fields: Json) -> Json:
+            """Say how the part is, and what it has had and has to do."""
             return await self._health(fields) | await party.acts["health"]({})
 
         return dict(party.acts) | {"health": health}

@@ -14,6 +14,7 @@ Every kind of error, what it is called, who must act, and whether trying again c
       StoreError               the database did not do it
         StoreUnavailable, CommitUnknown, Conflict, MigrationError
       ActRefused               a control door said no
+        NotQuiet               parts did not come to rest in time
       UsageError               a command, a setting or a file is wrong; nothing was started
         FieldRefused           so is a field that was given as JSON or on the command line
 
@@ -371,6 +372,16 @@ class ActRefused(SygefravaerError):
     def __init__(self, code: str, detail: str = "") -> None:
         self.code = code
         super().__init__(detail)
+
+
+class NotQuiet(ActRefused):
+    """Some parts did not come to rest in time, so the clock was not moved further."""
+
+    who: ClassVar[Party] = Party.OPERATOR
+    retryable: ClassVar[bool] = True
+
+    def __init__(self, detail: str = "") -> None:
+        super().__init__("NotQuiet", detail)
 
 
 class UsageError(SygefravaerError):

@@ -7,7 +7,7 @@ knows no party: a part gives its acts, and whoever may open the socket knocks. O
 """
 
 from sygefravaer.contract.plain import Json
-from sygefravaer.control.door import LONGEST_PATH, Act, Door, knock
+from sygefravaer.control.door import LONGEST_PATH, Act, Door, Visitor, knock
 from sygefravaer.control.fields import Fields
 from sygefravaer.control.standing import Faulty, Work, chaos_act, clock_act, head, offered
 
@@ -18,6 +18,7 @@ __all__ = [
     "Faulty",
     "Fields",
     "Json",
+    "Visitor",
     "Work",
     "chaos_act",
     "clock_act",

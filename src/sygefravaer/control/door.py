@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import inspect
 import json
 import logging
 import os
@@ -12,7 +13,7 @@ import socket
 import stat
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final, Self, cast
 
 import aiohttp
 from aiohttp import web
@@ -34,7 +35,7 @@ class Door:
 
     def __init__(self, acts: Mapping[str, Act], path: Path) -> None:
         self.path = Path(path)
-        self._acts = dict(acts)
+        self._acts = {"acts": self._tell, **acts}
         self._runner: web.AppRunner | None = None
         self._listener: asyncio.Server | None = None
 
@@ -74,6 +75,10 @@ class Door:
             told = {"code": "ActFailed", "text": "The act failed; the part's log says where.", "hint": ""}
             return web.json_response({"error": told}, status=500)
 
+    async def _tell(self, _: Json) -> Json:
+        """List the acts with what each is for (act `acts`)."""
+        return {"acts": {name: inspect.getdoc(act) or "" for name, act in sorted(self._acts.items())}}
+
     async def _unknown(self, _: Json) -> Json:
         raise ActRefused("UnknownAct", f"It was not one of: {', '.join(sorted(self._acts))}.")
 
@@ -88,12 +93,51 @@ async def knock(
 
     Raises `ActRefused`: with the part's own code, `NobodyThere` when no one listens, `NoAnswer` when none comes.
     """
+    async with _session(path) as session:
+        return await _asked(session, path, act, fields, timeout)
+
+
+class Visitor:
+    """Knocks at several doors and keeps its connections: for whoever asks often. `async with`."""
+
+    def __init__(self, paths: Mapping[str, Path]) -> None:
+        self._paths = dict(paths)
+        self._sessions: dict[str, aiohttp.ClientSession] = {}
+
+    async def __aenter__(self) -> Self:
+        """Give itself; a connection is made at the first knock."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close every connection."""
+        while self._sessions:
+            await self._sessions.popitem()[1].close()
+
+    async def knock(
+        self,
+        part: str,
+        act: str,
+        fields: Mapping[str, Any] | None = None,
+        timeout: float = PATIENCE,  # noqa: ASYNC109  as for `knock`
+    ) -> Json:
+        """Ask the part of this name, as `knock` does."""
+        path = self._paths[part]
+        if part not in self._sessions:
+            self._sessions[part] = _session(path)
+        return await _asked(self._sessions[part], path, act, fields, timeout)
+
+
+def _session(path: Path) -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(path)))
+
+
+async def _asked(
+    session: aiohttp.ClientSession, path: Path, act: str, fields: Mapping[str, Any] | None, seconds: float
+) -> Json:
     try:
-        connector = aiohttp.UnixConnector(str(path))
-        async with (
-            aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=timeout)) as session,
-            session.post(f"http://part/{act}", data=_dumps(dict(fields or {}))) as response,
-        ):
+        async with session.post(
+            f"http://part/{act}", data=_dumps(dict(fields or {})), timeout=aiohttp.ClientTimeout(total=seconds)
+        ) as response:
             told = await response.json(content_type=None)
     except aiohttp.ClientConnectorError as error:
         raise ActRefused("NobodyThere", f"Nobody listens on {path}.") from error

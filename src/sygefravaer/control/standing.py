@@ -23,6 +23,7 @@ Work = Callable[[Fields], Awaitable[Json]]
 
 LATEST: Final = 3600.0  # seconds an answer can be held back
 MOST: Final = 10_000
+TURN: Final = 2.0  # seconds of machine time that an act waits for the end of a turn
 
 
 class Faulty(Protocol):
@@ -43,7 +44,13 @@ class Faulty(Protocol):
 
 def offered(acts: Mapping[str, Work]) -> Mapping[str, Act]:
     """Make acts for a door; what our own rooms refuse becomes the door's refusal."""
-    return {name: partial(_performed, act) for name, act in acts.items()}
+    return {name: _offered(act) for name, act in acts.items()}
+
+
+def _offered(act: Work) -> Act:
+    made = partial(_performed, act)
+    made.__doc__ = act.__doc__  # what the door says of it
+    return made
 
 
 async def _performed(act: Work, given: Json) -> Json:
@@ -77,22 +84,41 @@ def clock_act(clock: Clock, moved: Callable[[], None] = lambda: None) -> Work:
 
         | field | |
         |---|---|
-        | `now` | a time with offset to move to |
+        | `hold` | true: it stands still, and what is done by itself waits for a turn; false: it runs on from here |
+        | `now` | a time with offset to move to; while it is held, quietly: nobody wakes |
         | `advance` | seconds to move by |
+        | `turn` | true, while it is held: what is due is done, one thing after the other; gives `rests` when all was |
+
+        In this order. Gives `now`, and `held` while it is held.
         """
-        instant, seconds = given.find("now", datetime), given.find("advance", float)
+        hold, instant, seconds = given.find("hold", bool), given.find("now", datetime), given.find("advance", float)
+        turn = given.find("turn", bool)
         given.done()
+        if (hold, instant, seconds, turn) == (None,) * 4:
+            return _time(clock)
+        if not isinstance(clock, MovableClock):
+            raise ActRefused("ClockFixed", "This part runs on the machine's clock, which nobody moves.")
+        if hold:
+            clock.hold()
         if instant is not None or seconds is not None:
-            if not isinstance(clock, MovableClock):
-                raise ActRefused("ClockFixed", "This part runs on the machine's clock, which nobody moves.")
             try:
                 clock.set(instant or clock.now() + timedelta(seconds=seconds or 0))
             except (OverflowError, ValueError) as error:
                 raise ActRefused("FieldWrong", "The time would be past the end of the calendar.") from error
             moved()
-        return {"now": clock.now().isoformat()}
+        if hold is False:
+            clock.release()
+        if turn:
+            if not clock.held:
+                raise ActRefused("ClockRuns", "Turns are taken while the clock is held.")
+            return _time(clock) | {"rests": await clock.turn(TURN)}
+        return _time(clock)
 
     return tell
+
+
+def _time(clock: Clock) -> Json:
+    return {"now": clock.now().isoformat()} | ({"held": True} if clock.held else {})
 
 
 def chaos_act(chaos: Faulty) -> Work:

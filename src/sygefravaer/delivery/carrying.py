@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import re
 from collections.abc import Mapping
@@ -28,8 +27,8 @@ from sygefravaer.contract.messages import (
 from sygefravaer.contract.operations import OPERATIONS, Environment, Operation
 from sygefravaer.delivery.receivers import CONCURRENCY, Clients, Receivers
 from sygefravaer.errors import CallFailed, StoreError
-from sygefravaer.lanes import OPEN, Claim, Enqueued, Entry, Lanes, Status, Stored
-from sygefravaer.store import Store, Trail, Tx
+from sygefravaer.lanes import IN_TURN, OPEN, Claim, Enqueued, Entry, Lanes, Status, Stored
+from sygefravaer.store import Row, Store, Trail, Tx
 from sygefravaer.vault import CannotOpen, Vault
 
 LOG: Final = logging.getLogger(__name__)
@@ -65,6 +64,10 @@ STATUS_OF: Final[Mapping[Kind, Status]] = {
     Kind.UNDER_WAY: Status.QUEUED,  # a receiver's G006 is no answer
     Kind.SILENCE: Status.QUEUED,
 }
+ACCEPTED: Final = """
+SELECT message_id AS number, accepted_at, operation, sender, recipient, municipality_cvr, besked_id, korrelations_id,
+       reference_besked_id, nemrefusions_id, status
+FROM message WHERE message_id > %(after)s ORDER BY message_id LIMIT %(limit)s"""
 UNHEARD: Final = frozenset({Status.REFUSED, Status.DISCARDED})
 EVENT_OF: Final[Mapping[Status, audit.Event]] = {
     Status.DELIVERED: audit.Event.MESSAGE_DELIVERED,
@@ -119,7 +122,7 @@ class Delivery:
         self._carried: set[asyncio.Task[Stored | None]] = set()
         self._behind: set[int] = set()  # lanes in which something waits for what this process holds
         self._wake = asyncio.Event()
-        self._stopping = False
+        self._end = asyncio.Event()
 
     # --- what the corridor asks ---
 
@@ -216,7 +219,7 @@ class Delivery:
         """Send the messages of a claim in order and settle each; give the last as it stands, if it is still ours."""
         carried: Stored | None = None
         for message in claim.messages:
-            if carried is not None and self._stopping:
+            if carried is not None and self._end.is_set():
                 async with self._store.tx() as tx:
                     await self._lanes.release(tx, claim, next_at=self._clock.now())
                 break
@@ -350,7 +353,7 @@ class Delivery:
 
     async def run(self) -> None:
         """Carry what is due until stopped; also what a process that died had claimed, once its lease has lapsed."""
-        while not self._stopping:
+        while not self._end.is_set():
             self._wake.clear()
             try:
                 found, due = await self._turn()
@@ -360,13 +363,14 @@ class Delivery:
             except Exception:  # whatever a turn breaks on, the next one may not: deliveries never stand still for ever
                 LOG.exception("worker.failed")
                 found, due = False, None
-            if not found:
-                await self._rest(due)
+            if found and self._clock.held and self._carried:
+                await asyncio.wait(self._carried, timeout=IN_TURN, return_when=asyncio.FIRST_COMPLETED)
+            elif not found:
+                await self._clock.sleep_until(due, wake=self._wake, end=self._end, at_most=POLL)
 
     async def stop(self, *, patience: float = 45.0) -> None:
         """Take nothing new, finish what is being sent within `patience` seconds, hand back the rest."""
-        self._stopping = True
-        self._wake.set()
+        self._end.set()
         under_way = self._inline | self._carried
         if under_way:
             await asyncio.wait(under_way, timeout=patience)
@@ -380,6 +384,8 @@ class Delivery:
         free = min(self._concurrency - len(self._carried), HANDFUL)
         if free <= 0:
             return False, None
+        if self._clock.held:
+            free = 1
         avoid = self._receivers.busy(now)
         async with self._store.tx() as tx:
             claims = await self._lanes.claim(tx, self._owner, now=now, lanes=free, avoid=avoid)
@@ -390,11 +396,6 @@ class Delivery:
             self._behind.clear()
         ends = [instant for instant in (due, self._receivers.rested(now)) if instant is not None]
         return bool(claims), min(ends, default=None)
-
-    async def _rest(self, due: datetime | None) -> None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(POLL):
-                await self._clock.sleep_until(due, wake=self._wake)
 
     # --- how it is going ---
 
@@ -407,9 +408,25 @@ class Delivery:
         return numbers | {"unheard": row["number"] if row else 0}
 
     async def due(self) -> tuple[datetime | None, int]:
-        """Say when the next message is due, and how many are on their way."""
+        """Say when the next message is due, and how many are on their way; one for a receiver that rests waits."""
+        now = self._clock.now()
+        async with self._store.snapshot() as tx:  # at two instants a message could be neither due nor on its way
+            first, on_its_way = await self._lanes.due(tx), await self._lanes.in_flight(tx)
+            rested, due = self._receivers.rested(now), first
+            if first is not None and rested is not None:
+                free = await self._lanes.due(tx, avoid=self._receivers.busy(now))
+                due = first if first == free else min(at for at in (free, max(first, rested)) if at is not None)
+        return due, max(on_its_way, len(self._inline) + len(self._carried))
+
+    async def counters(self) -> dict[str, int]:
+        """Count the messages and the attempts that there were."""
         async with self._store.read() as tx:
-            return await self._lanes.due(tx), await self._lanes.in_flight(tx)
+            return await self._lanes.counters(tx)
+
+    async def accepted(self, *, after: int, limit: int) -> list[Row]:
+        """List the messages that were accepted after the one with this number, in the order of acceptance."""
+        async with self._store.read() as tx:
+            return await tx.all(ACCEPTED, after=after, limit=limit)
 
 
 def _stuck(why: str) -> Outcome:

@@ -34,11 +34,12 @@ class Faults:
 
 
 class Chaos:
-    """The faults of one system, and how many calls it is `answering` just now."""
+    """The faults of one system, how many calls it is `answering` just now, and how many it has had so far."""
 
     def __init__(self) -> None:
         self.faults = Faults()
         self.answering = 0
+        self.calls = 0
 
     def change(
         self,
@@ -72,6 +73,7 @@ class Chaos:
             if self.faults.refuse_connections:
                 raise HangUp
             self.answering += 1
+            self.calls += 1
             try:
                 return await self._answered(handler, call)
             finally:

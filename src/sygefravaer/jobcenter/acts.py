@@ -28,6 +28,7 @@ from sygefravaer.jobcenter.handwork import Handwork
 from sygefravaer.jobcenter.inbox import Event, Extension
 from sygefravaer.jobcenter.policy import Mode
 from sygefravaer.jobcenter.rooms import Rooms
+from sygefravaer.lanes import Status
 from sygefravaer.store import Tx
 
 LIMIT: Final = 100
@@ -69,7 +70,10 @@ class Acts:
         }
 
     async def due(self, _: Fields) -> Json:
-        """Give the `next` instant at which something happens by itself (or null), and how much is `in_flight` now."""
+        """Give the `next` instant at which something happens by itself (or null), and how much is `in_flight` now.
+
+        Also `parked`, the lanes that wait for a person, and `counters`, numbers that only grow.
+        """
         # Before the rest: what a call has written by its end is seen there then. A repeat that is being sent is due
         # again later, so the pump is asked, before and after; and so is the agenda, which asks KSD meanwhile.
         rooms = self._rooms
@@ -77,10 +81,13 @@ class Acts:
         async with rooms.store.snapshot() as tx:  # at two instants a message could be neither due nor in flight
             instants = (await rooms.inbox.due(tx), await rooms.lanes.due(tx))
             claimed = await rooms.lanes.in_flight(tx)
+            parked, counters = (await rooms.lanes.counts(tx))[Status.PARKED], await rooms.lanes.counters(tx)
         known = [instant for instant in instants if instant is not None]
         return {
             "next": to_plain(min(known)) if known else None,
             "in_flight": max(claimed, sending, rooms.pump.busy) + max(doing, rooms.agenda.busy) + answering,
+            "parked": parked,
+            "counters": counters | {"calls": rooms.chaos.calls},
         }
 
     # --- what came ---

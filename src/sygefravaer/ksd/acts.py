@@ -27,7 +27,7 @@ from sygefravaer.ksd.opening import Seeding
 from sygefravaer.ksd.overview import Overview
 from sygefravaer.ksd.policy import Policies
 from sygefravaer.ksd.reports import Reports
-from sygefravaer.lanes import Lanes, Pump
+from sygefravaer.lanes import Lanes, Pump, Status
 from sygefravaer.store import Store
 
 LIMIT: Final = 100
@@ -111,17 +111,22 @@ class Acts:
         | field | |
         |---|---|
         | (none) | gives `next` (or null), and `in_flight`: messages being sent and calls being answered |
+
+        Also `parked`, the lanes that wait for a person, and `counters`, numbers that only grow.
         """
         given.done()
         # Before the rest: what a call has put in a lane by its end is seen there then. A repeat that is being sent is
         # due again later, so the pump is asked, before and after.
         answering, busy, doing = self.chaos.answering, self.pump.busy, self.agenda.busy
         async with self.store.snapshot() as tx:  # at two instants a message could be neither due nor in flight
-            instants, sending = (await self.lanes.due(tx), await self.agenda.due(tx)), await self.lanes.in_flight(tx)
+            instants = (await self.lanes.due(tx), await self.agenda.due(tx))
+            counts, counters = await self.lanes.counts(tx), await self.lanes.counters(tx)
         known = [instant for instant in instants if instant is not None]
         return {
             "next": min(known).isoformat() if known else None,
-            "in_flight": max(sending, busy, self.pump.busy) + max(doing, self.agenda.busy) + answering,
+            "in_flight": max(counts[Status.SENDING], busy, self.pump.busy) + max(doing, self.agenda.busy) + answering,
+            "parked": counts[Status.PARKED],
+            "counters": counters | {"calls": self.chaos.calls, "acts": self.agenda.done},
         }
 
     # --- what there is to see ---

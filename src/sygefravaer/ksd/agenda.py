@@ -69,7 +69,7 @@ class Agenda:
         self._reports = reports
         self._sent = sent
         self._wake = asyncio.Event()
-        self.busy = 0
+        self.busy = self.done = 0
 
     def wake(self) -> None:
         """Look again at what is due."""
@@ -106,6 +106,7 @@ class Agenda:
             done = 0
             while await self._reports.take_one() or await self._recount() or await self._case():
                 done += 1
+                self.done += 1
                 self._sent()
             return done
         finally:

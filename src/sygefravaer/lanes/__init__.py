@@ -14,7 +14,7 @@ order. A failure hands back the one that failed and all behind it. A token that 
 The lease follows the database's clock, since the clocks of nodes differ; everything else follows the time it is given.
 """
 
-from sygefravaer.lanes.pump import POLL, Deliver, Pump, Settled, Verdict
+from sygefravaer.lanes.pump import IN_TURN, POLL, Deliver, Pump, Settled, Verdict
 from sygefravaer.lanes.room import Lanes
 from sygefravaer.lanes.statements import MIGRATIONS
 from sygefravaer.lanes.values import (
@@ -32,11 +32,14 @@ from sygefravaer.lanes.values import (
     Schedule,
     Status,
     Stored,
+    jitter,
+    seeded_jitter,
 )
 
 __all__ = [
     "BATCH",
     "GIVE_UP",
+    "IN_TURN",
     "LEASE",
     "MIGRATIONS",
     "OPEN",
@@ -56,4 +59,6 @@ __all__ = [
     "Status",
     "Stored",
     "Verdict",
+    "jitter",
+    "seeded_jitter",
 ]

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from sygefravaer.lanes.values import OPEN, TRANSITIONS, Claim, Status, Stored
 from sygefravaer.store import Store, Tx
 
 POLL: Final = 1.0  # seconds of machine time between looks for what another process left behind
+IN_TURN: Final = 1.0  # seconds of machine time that one thing waits for another's end while the clock is held
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +46,8 @@ class Pump:
 
     `deliver` makes one attempt, in less time than the lease. For a message that is UNDER_WAY (a repeat) a verdict of
     UNDER_WAY or QUEUED means: ask again later. `settled` is called in the transaction that settles a message.
+
+    While the clock is held it works in turns: one lane or repeat after the other, so that the order is always the same.
     """
 
     def __init__(
@@ -68,7 +70,7 @@ class Pump:
         self._concurrency = concurrency
         self._poll = poll
         self._wake = asyncio.Event()
-        self._stopping = False
+        self._end = asyncio.Event()
         self._taken = 0  # claims and repeats that the database has given out and that no task holds yet
         self._work: set[asyncio.Task[None]] = set()
 
@@ -87,7 +89,7 @@ class Pump:
     async def run(self) -> None:
         """Work until `stop`; a database that is away is waited for."""
         try:
-            while not self._stopping:
+            while not self._end.is_set():
                 self._wake.clear()
                 try:
                     busy = await self._take()
@@ -99,9 +101,10 @@ class Pump:
                     # Whatever a turn breaks on, the next one may not: nothing stands still for ever.
                     log.exception("pump.failed")
                     busy, due = False, None
-                if not busy or len(self._work) >= self._concurrency:
-                    with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(self._clock.sleep_until(due, wake=self._wake), self._poll)
+                if busy and self._clock.held and self._work:
+                    await asyncio.wait(self._work, timeout=IN_TURN, return_when=asyncio.FIRST_COMPLETED)
+                elif not busy or len(self._work) >= self._concurrency:
+                    await self._clock.sleep_until(due, wake=self._wake, end=self._end, at_most=self._poll)
             while self._work:
                 await asyncio.wait(self._work)
         finally:
@@ -110,14 +113,15 @@ class Pump:
 
     def stop(self) -> None:
         """Take nothing more; `run` returns when what is being sent has been settled, and hands back the rest."""
-        self._stopping = True
-        self._wake.set()
+        self._end.set()
 
     async def _take(self) -> bool:
         """Start on what is due, as far as there is room; say whether there was anything."""
         now, room = self._clock.now(), self._concurrency - len(self._work)
         if room <= 0:
-            return True
+            return not self._clock.held  # a turn does not wait for whoever gives no answer
+        if self._clock.held:
+            room = 1
         try:
             async with self._store.tx() as tx:
                 claims = await self._lanes.claim(tx, self.owner, now=now, lanes=room)
@@ -149,7 +153,7 @@ class Pump:
 
     async def _carry(self, claim: Claim) -> None:
         for message in claim.messages:
-            if self._stopping:
+            if self._end.is_set():
                 async with self._store.tx() as tx:
                     await self._lanes.release(tx, claim, next_at=self._clock.now())
                 return

@@ -208,6 +208,11 @@ class Lanes:
         """Count what is claimed at this moment."""
         return (await self.counts(tx))[Status.SENDING]
 
+    async def counters(self, tx: Tx) -> dict[str, int]:
+        """Give numbers that only grow: the messages and the attempts that there were. Whatever happens moves one."""
+        row = await tx.one(statements.COUNTERS)
+        return dict(row or {})
+
     async def counts(self, tx: Tx) -> dict[Status, int]:
         """Count what has not ended, by status."""
         found = {row["status"]: row["number"] for row in await tx.all(statements.COUNTS)}

@@ -79,6 +79,11 @@ CREATE TABLE attempt (
 
 CREATE INDEX attempt_message ON attempt (message_id);
 """,
+    """
+-- What is due at the same instant goes in the order in which the lanes came to be.
+DROP INDEX lane_due;
+CREATE INDEX lane_due ON lane (recipient, next_at, lane_id) WHERE open > 0 AND NOT parked;
+""",
 )
 
 ENTRY: Final = tuple(column.name for column in fields(Entry))
@@ -133,13 +138,13 @@ CLAIM_LANES: Final = f"""{WAITING}, candidate AS (
     SELECT found.lane_id FROM waiting CROSS JOIN LATERAL (
         SELECT lane_id, next_at FROM lane
         WHERE lane.recipient = waiting.recipient AND next_at <= %(now)s AND {UNHELD}
-        ORDER BY next_at LIMIT 4 * %(lanes)s + 8
+        ORDER BY next_at, lane_id LIMIT 4 * %(lanes)s + 8
     ) AS found
-    ORDER BY found.next_at LIMIT 4 * %(lanes)s + 8
+    ORDER BY found.next_at, found.lane_id LIMIT 4 * %(lanes)s + 8
 ), due AS (
     SELECT lane_id, token IS NOT NULL AS lapsed FROM lane
     WHERE lane_id IN (SELECT lane_id FROM candidate) AND next_at <= %(now)s AND {UNHELD}
-    ORDER BY next_at
+    ORDER BY next_at, lane_id
     LIMIT %(lanes)s
     FOR UPDATE SKIP LOCKED
 )
@@ -239,7 +244,8 @@ WITH moved AS (
 UPDATE lane SET parked = false, open = open - 1, next_at = %(now)s FROM moved WHERE lane.lane_id = moved.lane_id"""
 
 REPEATS_DUE: Final = f"""
-SELECT {COLUMNS} FROM message WHERE repeat_at <= %(now)s ORDER BY repeat_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED"""
+SELECT {COLUMNS} FROM message WHERE repeat_at <= %(now)s
+ORDER BY repeat_at, message_id LIMIT %(limit)s FOR UPDATE SKIP LOCKED"""
 
 REPEAT_NEXT: Final = """
 UPDATE message SET repeats = repeats + 1, repeat_at = %(repeat_at)s WHERE message_id = %(message_id)s"""
@@ -268,3 +274,7 @@ COUNTS: Final = """
 SELECT status, count(*) AS number FROM message WHERE status IN ('queued', 'sending', 'parked') GROUP BY status
 UNION ALL
 SELECT 'under_way', count(*) FROM message WHERE repeat_at IS NOT NULL"""
+
+COUNTERS: Final = """
+SELECT (SELECT coalesce(max(message_id), 0) FROM message) AS messages,
+       (SELECT coalesce(max(attempt_id), 0) FROM attempt) AS attempts"""

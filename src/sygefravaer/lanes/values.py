@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -132,3 +132,9 @@ def check_move(source: Status, target: Status) -> None:
 def jitter() -> float:
     """Give a factor near 1."""
     return random.uniform(1 - RETRY_JITTER, 1 + RETRY_JITTER)  # noqa: S311  spreads load, guards nothing
+
+
+def seeded_jitter(seed: str) -> Callable[[], float]:
+    """Give a source of factors near 1 that is the same at every start."""
+    chance = random.Random(seed)  # noqa: S311  as above
+    return lambda: chance.uniform(1 - RETRY_JITTER, 1 + RETRY_JITTER)

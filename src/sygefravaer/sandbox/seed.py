@@ -72,9 +72,11 @@ def certificates(layout: Layout) -> tuple[Pki, Certificates]:
     return pki, Certificates(platform=platform, systems=systems)
 
 
-async def register(dsn: str, made: Certificates, urls: Mapping[str, str]) -> None:
+async def register(
+    dsn: str, made: Certificates, urls: Mapping[str, str], *, schema: str = GATEWAY.schema or ""
+) -> None:
     """Write systems, certificates, agreements and routes into the platform's registers; again changes nothing."""
-    store = Store(dsn, schema=GATEWAY.schema or "", size=1)
+    store = Store(dsn, schema=schema, size=1)
     await store.open()
     try:
         now = datetime.now(UTC)

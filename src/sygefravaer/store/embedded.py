@@ -136,6 +136,15 @@ class EmbeddedServer:
                     await connection.execute(sql.SQL(statement).format(role=name))
         return self.dsn(role, password)
 
+    async def drop_part(self, role: str) -> None:
+        """Delete a role with its schema and all that lies in it; one that is not there is no error."""
+        name = sql.Identifier(role)
+        with translated():
+            async with await psycopg.AsyncConnection.connect(self.superuser_dsn(), autocommit=True) as connection:
+                await connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(name))
+                if await (await connection.execute("SELECT FROM pg_roles WHERE rolname = %s", [role])).fetchone():
+                    await connection.execute(sql.SQL("DROP OWNED BY {role}; DROP ROLE {role}").format(role=name))
+
     # --- the steps of a start ---
 
     def _start(self) -> None:
