@@ -18,7 +18,9 @@ from click.testing import CliRunner, Result
 from lxml import etree
 
 from sygefravaer import errors, soap
-from sygefravaer.cli import Failure, _program, calling, cli, exit_code
+from sygefravaer.cli import calling, cli
+from sygefravaer.cli.frame import Failure, exit_code
+from sygefravaer.cli.sandboxing import program
 from sygefravaer.contract import codec
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "commands.md"
@@ -345,9 +347,9 @@ def test_what_is_printed_can_be_typed(monkeypatch: pytest.MonkeyPatch, tmp_path:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", [str(tmp_path / "bin" / "sygefravaer")])
-    assert _program() == "bin/sygefravaer"
+    assert program() == "bin/sygefravaer"
     monkeypatch.setattr(sys, "argv", [str(tmp_path / "__main__.py")])
-    assert _program().endswith(" -m sygefravaer")
+    assert program().endswith(" -m sygefravaer")
     (tmp_path / "sygefravaer").write_text("")
     (tmp_path / "sygefravaer").chmod(0o700)
-    assert _program() == "sygefravaer"
+    assert program() == "sygefravaer"

@@ -9,111 +9,21 @@ Every error says what was found, what was wanted, who must act and what to try. 
 from __future__ import annotations
 
 import asyncio
-import inspect
-import json
-import os
-import shlex
-import shutil
-import sys
-from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
-from typing import Any, Final, TypeVar
 from uuid import UUID
 
 import click
 
 from sygefravaer import __version__
+from sygefravaer.cli.frame import REFUSED, Commands, dir_option, example, wants_json
+from sygefravaer.cli.sandboxing import citizens, sandbox
 from sygefravaer.config import Kind, load
-from sygefravaer.errors import ActRefused, CallFailed, StoreError, SygefravaerError, UsageError
-
-REFUSED: Final = 1
-USED_WRONGLY: Final = 2
-NO_ANSWER: Final = 3
-DATABASE: Final = 4
-BROKEN: Final = 70  # sysexits.h: EX_SOFTWARE
-INTERRUPTED: Final = 130
-_USAGE: Final[Mapping[str, int]] = {
-    "Interrupted": INTERRUPTED,
-    "PartEnded": BROKEN,
-    "PartSilent": BROKEN,
-    "SupervisorEnded": BROKEN,
-}
-DEFAULT_DIR: Final = Path(".sandbox")
-
-CommandT = TypeVar("CommandT", bound=Callable[..., Any])
-
-
-_JSON: Final = "sygefravaer.json"
-
-
-def _wants_json(context: click.Context, _: click.Parameter, value: bool) -> bool:  # noqa: FBT001  click's signature
-    context.meta[_JSON] = value  # an error is shown in the same way
-    return value
-
-
-_json = click.option("--json", "as_json", is_flag=True, callback=_wants_json, help="Print one JSON object.")
-
-
-class Failure(click.ClickException):
-    """An error of ours, as a command shows it."""
-
-    def __init__(self, error: SygefravaerError, *, as_json: bool) -> None:
-        super().__init__(error.text)
-        self.exit_code = exit_code(error)  # type: ignore[misc]  # click sets it on instances too
-        self._error = error
-        self._json = as_json
-
-    def show(self, file: Any = None) -> None:
-        """Write it to standard error; with --json also as an object to standard output."""
-        error = self._error
-        hint = getattr(error, "try_this", "") or error.hint
-        text = error.detail if isinstance(error, UsageError | ActRefused) and error.detail else error.text
-        if self._json:
-            told = {"code": error.code, "text": text, "who": error.who.value, "try": hint}
-            click.echo(json.dumps({"error": told}, ensure_ascii=False))
-        click.echo(f"Error: {text}", err=True, file=file)
-        click.echo(f"  code: {error.code}; who must act: {error.who.value}", err=True, file=file)
-        if hint:
-            click.echo(f"  try:  {hint}", err=True, file=file)
-
-
-def exit_code(error: SygefravaerError) -> int:
-    """Say how a command ends on this error."""
-    if isinstance(error, UsageError):
-        return _USAGE.get(error.code, USED_WRONGLY)
-    if isinstance(error, StoreError):
-        return DATABASE
-    if isinstance(error, CallFailed) and error.retryable:
-        return NO_ANSWER
-    return REFUSED
-
-
-class Commands(click.Group):
-    """A group whose commands raise our errors."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; an error of ours becomes its message and its exit code."""
-        try:
-            return super().invoke(ctx)
-        except SygefravaerError as error:
-            raise Failure(error, as_json=bool(ctx.meta.get(_JSON))) from error
-
-
-def _example(*lines: str) -> Callable[[CommandT], CommandT]:
-    """End a command's help with lines that can be typed."""
-
-    def add(command: CommandT) -> CommandT:
-        shown = "\n".join(f"  {line}" for line in lines)
-        command.__doc__ = f"{inspect.cleandoc(command.__doc__ or '')}\n\n\b\nExample:\n{shown}\n"
-        return command
-
-    return add
+from sygefravaer.errors import UsageError
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="sygefravaer")
-@_example("sygefravaer sandbox up", "sygefravaer call HentSagsListe")
+@example("sygefravaer sandbox up", "sygefravaer call HentSagsListe")
 def cli() -> None:
     """Sygefravaer 2.0: the exchange of sickness-benefit cases between KSD and the jobcentre systems."""
 
@@ -123,6 +33,10 @@ def main() -> None:
     cli()
 
 
+cli.add_command(sandbox)
+cli.add_command(citizens)
+
+
 # --- serve ---
 
 
@@ -130,7 +44,7 @@ def main() -> None:
 @click.argument("part", type=click.Choice([kind.value for kind in Kind]))
 @click.option("--config", "path", type=click.Path(path_type=Path), required=True, help="The part's TOML file.")
 @click.option("--with-parent", is_flag=True, hidden=True, help="End when the process that started this one ends.")
-@_example("sygefravaer serve gateway --config /etc/sygefravaer/gateway.toml")
+@example("sygefravaer serve gateway --config /etc/sygefravaer/gateway.toml")
 def serve(part: str, path: Path, *, with_parent: bool) -> None:
     """
     Run one part until SIGTERM: gateway, admin, ksd or jobcenter.
@@ -146,177 +60,6 @@ def serve(part: str, path: Path, *, with_parent: bool) -> None:
     app.main(config, with_parent=with_parent)
 
 
-# --- sandbox ---
-
-_dir = click.option(
-    "--dir", "directory", type=click.Path(path_type=Path), default=DEFAULT_DIR, show_default=True, help="The sandbox."
-)
-
-
-@cli.group()
-@_example("sygefravaer sandbox up --detach", "sygefravaer sandbox status")
-def sandbox() -> None:
-    """Run gateway, KSD, two jobcentres and PostgreSQL on this machine."""
-
-
-@sandbox.command("up")
-@_dir
-@click.option("--port", type=click.IntRange(0, 65535), default=8443, show_default=True, help="The gateway; 0: any.")
-@click.option(
-    "--admin-port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="Administration; 0: any."
-)
-@click.option("--detach", is_flag=True, help="Return when it is ready; it goes on in the background.")
-@click.option("--report", type=int, hidden=True, help="The descriptor to report to: how --detach learns.")
-@_json
-@_example("sygefravaer sandbox up", "sygefravaer sandbox up --dir /tmp/demo --port 9443 --admin-port 9080 --detach")
-def sandbox_up(directory: Path, port: int, admin_port: int, *, detach: bool, report: int | None, as_json: bool) -> None:
-    """
-    Start a sandbox and keep it until Ctrl-C (or, with --detach, until `sandbox down`).
-
-    Nothing leaves this machine, no citizen in it exists. When it is ready it prints the addresses and a command line
-    to try, and writes DIR/sandbox.json. What it knows stays in DIR for the next start; `sandbox down --remove` deletes
-    it.
-    """
-    from sygefravaer.sandbox import command  # noqa: PLC0415
-
-    layout = _layout(directory)
-    say = partial(click.echo, err=True)
-    if detach:
-        _show_ready(
-            command.detach(layout, port=port, admin_port=admin_port, say=say), layout, as_json=as_json, detached=True
-        )
-        return
-    if report is not None:
-        teller = command.Report(report)
-        try:
-            asyncio.run(
-                command.up(layout, port=port, admin_port=admin_port, say=_both(teller.say, say), ready=teller.ready)
-            )
-        except SygefravaerError as error:
-            teller.error(error)
-            raise
-        return
-    show = partial(_show_ready, layout=layout, as_json=as_json, detached=False)
-    asyncio.run(command.up(layout, port=port, admin_port=admin_port, say=say, ready=show))
-
-
-@sandbox.command("down")
-@_dir
-@click.option("--remove", is_flag=True, help="Also delete everything the sandbox knows.")
-@_json
-@_example("sygefravaer sandbox down")
-def sandbox_down(directory: Path, *, remove: bool, as_json: bool) -> None:
-    """End a sandbox, and what a killed one may have left. That none runs is no error."""
-    from sygefravaer.sandbox import command  # noqa: PLC0415
-
-    there = asyncio.run(command.down(_layout(directory), remove=remove))
-    if as_json:
-        click.echo(json.dumps({"down": there, "removed": remove}))
-    else:
-        click.echo("The sandbox is down." if there else "No sandbox was running.")
-
-
-@sandbox.command("status")
-@_dir
-@_json
-@_example("sygefravaer sandbox status --json")
-def sandbox_status(directory: Path, *, as_json: bool) -> None:
-    """
-    Say of each part whether it runs, its process, its port and whether it answers.
-
-    Say also how far the opening conversation is: running, done, or stopped (a part was away; the next start begins it
-    again). A script that wants quiet waits until `conversation` of --json is no longer `running`.
-    """
-    told = _ask(directory, "status")
-    if as_json:
-        click.echo(json.dumps(told, ensure_ascii=False, indent=1))
-        return
-    click.echo(_row("PART", "STATE", "HEALTH", "PID", "PORT"))
-    for part in told["parts"]:
-        click.echo(_row(*(part[key] or "-" for key in ("name", "state", "health", "pid", "port"))))
-    click.echo(f"\nThe opening conversation: {told['conversation']}.")
-
-
-def _row(*cells: object) -> str:
-    return "".join(f"{cell!s:<11}" for cell in cells).rstrip()
-
-
-def _part_command(act: str, help_text: str) -> None:
-    @sandbox.command(act)
-    @click.argument("part")
-    @_dir
-    @_json
-    def run(part: str, directory: Path, *, as_json: bool) -> None:
-        told = _ask(directory, act, {"part": part})
-        if as_json:
-            click.echo(json.dumps(told, ensure_ascii=False))
-        else:
-            click.echo(f"{told['name']} is {told['state']}.")
-
-    run.help = f"{help_text}\n\n\b\nExample:\n  sygefravaer sandbox {act} gateway"
-
-
-_part_command("kill", "Kill a part at once (SIGKILL): it finishes nothing.")
-_part_command("pause", "Freeze a part (SIGSTOP): its sockets stay open and nothing answers.")
-_part_command("start", "Start a part that is down, at the address it had, or let a frozen one go on.")
-
-
-def _layout(directory: Path) -> Any:
-    from sygefravaer.sandbox.parts import Layout  # noqa: PLC0415
-
-    return Layout(directory)
-
-
-def _ask(directory: Path, act: str, fields: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    from sygefravaer.sandbox.supervisor import ask  # noqa: PLC0415
-
-    return asyncio.run(ask(_layout(directory), act, fields))
-
-
-def _both(first: Callable[[str], None], second: Callable[[str], None]) -> Callable[[str], None]:
-    def say(text: str) -> None:
-        first(text)
-        second(text)
-
-    return say
-
-
-def _program() -> str:
-    """Say how this program is called here, so that what is printed can be typed."""
-    if shutil.which("sygefravaer"):
-        return "sygefravaer"
-    name = Path(sys.argv[0])
-    return shlex.join([sys.executable, "-m", "sygefravaer"] if name.name == "__main__.py" else [os.path.relpath(name)])
-
-
-def _show_ready(ready: Any, layout: Any, *, as_json: bool, detached: bool) -> None:
-    summary = ready.summary
-    if as_json:
-        told = {"seconds": round(ready.seconds, 2), "pid": ready.pid, "dir": str(layout.directory), "curl": ready.curl}
-        click.echo(json.dumps(told | {"sandbox": summary}, ensure_ascii=False))
-        return
-    program = _program()
-    where = "" if layout.directory == DEFAULT_DIR.absolute() else f" --dir {shlex.quote(str(layout.directory))}"
-    end = f"{program} sandbox down{where}" if detached else "Ctrl-C"
-    click.echo(
-        f"""
-The sandbox is ready ({ready.seconds:.1f} s).
-
-  Sygefravaer     {summary["gateway"]["sygefravaer"]}
-  SygefravaerJC   {summary["gateway"]["sygefravaer_jc"]}
-  Administration  {summary["admin"]}
-  Certificates, systems and cases: {layout.summary}
-
-Try it:
-
-  {ready.curl}
-
-  {program} call HentSagsListe{where}
-
-End it: {end}"""
-    )
-
-
 # --- call ---
 
 
@@ -327,7 +70,7 @@ End it: {end}"""
 @click.option("--field", "fields", metavar="NAME=VALUE", multiple=True, help="A field, or Block/Field; repeatable.")
 @click.option("--file", "file", type=click.Path(path_type=Path), help="The request as JSON fields, or as XML.")
 @click.option("--system", metavar="NAME", help="The sandbox's system that calls: viborg, aarhus or ksd.")
-@_dir
+@dir_option
 @click.option("--url", help="Another endpoint; needs --cert, --key, --ca, --system-id, --municipality and --cpr.")
 @click.option("--cert", type=click.Path(path_type=Path), help="The client certificate (PEM).")
 @click.option("--key", type=click.Path(path_type=Path), help="Its key (PEM).")
@@ -335,8 +78,8 @@ End it: {end}"""
 @click.option("--system-id", type=click.UUID, help="The caller's registered system.")
 @click.option("--on-behalf-of", metavar="USER", help="The end user, for the record of look-ups.")
 @click.option("--xml", "as_xml", is_flag=True, help="Print the answer as it came, CPR included.")
-@click.option("--json", "as_json", is_flag=True, callback=_wants_json, help="Print the answer as JSON, CPR included.")
-@_example(
+@click.option("--json", "as_json", is_flag=True, callback=wants_json, help="Print the answer as JSON, CPR included.")
+@example(
     "sygefravaer call HentSagsListe",
     "sygefravaer call HentSag --field SagsID=6d3c6b0e-6a3e-5b8e-9a59-2f0f0c6d2b11 --json",
     "sygefravaer call SendOpdateringFravaer --field Opdateringstype=STANDBY",

@@ -106,12 +106,10 @@ class Seeding:
         async with self.store.tx() as tx:
             if await self.cases.held(tx, picture.SagsID) is not None:
                 return False
+            if state in _CAUSES:  # it was open before; a report with a last day ends in the same run
+                picture = replace(picture, SidsteFravaersdag=None)
             case = await self.cases.open(
-                tx,
-                replace(picture, SidsteFravaersdag=None),
-                new.municipality_cvr,
-                now=now,
-                pensioner_since=new.pensioner_since,
+                tx, picture, new.municipality_cvr, now=now, pensioner_since=new.pensioner_since
             )
             begin = State.LOEBENDE if state in _CAUSES or (state is State.REVURDERING and not quiet) else state
             case = await self.casework.tell(

@@ -3,15 +3,18 @@
 People who do not exist, and their cases: as many as wanted, the same for the same seed.
 
 A number that belongs to nobody: birth years 37-57 with a seventh digit of 5-8 mean, by the CPR office's table of
-centuries, born 2037-2057. Such a number is well formed, some pass the old modulus 11 check and most do not, as with
-numbers given out since 2007, and every twenty-fifth is born on 1 January, where real numbers are crowded.
+centuries, born 2037-2057. Such a number is well formed; every fourth passes the old modulus 11 check and the others do
+not, as with numbers given out since 2007; and every twenty-fifth is born on 1 January, where real numbers are crowded.
+Where a municipality takes substitute numbers (day + 60) some of its citizens have one.
+
+Everything is made one by one and forgotten: a million cases need no more memory than one.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from math import gcd
 from typing import Final
@@ -24,6 +27,10 @@ LAST_YEAR: Final = 2057
 FIRST_SERIAL: Final = 5000  # the seventh digit is the first of the serial: 5-8
 SERIALS: Final = 4000
 NEW_YEAR_EVERY: Final = 25
+CHECKED_EVERY: Final = 4
+WEIGHTS: Final = (4, 3, 2, 7, 6, 5, 4, 3, 2, 1)  # of the modulus 11 check (cpr.dk)
+SUBSTITUTE_EVERY: Final = 8
+RAISED_BY: Final = 60  # days, in a substitute number (cpr.dk)
 
 SEED: Final = 2090
 NAMESPACE: Final = UUID("6f0e3a52-1d0c-5e57-9a43-6a2d3e1c2090")  # made up: ids of synthetic cases live under it
@@ -72,7 +79,10 @@ class SyntheticCase:
     first_day: date
     reported: date
     last_day: date | None
+    closed: bool
+    """Its last day was known when it was reported: a closed absence, which nobody follows up."""
     questionnaire: date | None
+    partial: date | None
     review: date
     extended_until: date | None
 
@@ -83,86 +93,161 @@ def citizens(seed: int = SEED) -> Iterator[Citizen]:
 
     Ends only when the numbers do, after some 30 million.
     """
-    others = _shuffled([day for day in _days() if (day.month, day.day) != (1, 1)], seed)
-    new_years = _shuffled([date(year, 1, 1) for year in range(FIRST_YEAR, LAST_YEAR + 1)], seed + 1)
+    crowded = date(FIRST_YEAR, 1, 1)
+    others = [day for day in _days() if (day.month, day.day) != (crowded.month, crowded.day)]
+    new_years = _numbers([crowded.replace(year=year) for year in range(FIRST_YEAR, LAST_YEAR + 1)], seed + 1)
+    # One walk, gone twice: each takes what the other leaves.
+    checked = (one for one in _numbers(others, seed) if passes_check(one[1]))
+    unchecked = (one for one in _numbers(others, seed) if not passes_check(one[1]))
     names = random.Random(seed)  # noqa: S311  nothing is kept secret by a made-up name
     index = 0
     while True:
-        source = new_years if index % NEW_YEAR_EVERY == 0 else others
-        drawn = next(source, None) or next(others, None)
+        wanted = new_years if index % NEW_YEAR_EVERY == 0 else checked if index % CHECKED_EVERY == 1 else unchecked
+        drawn = next((one for source in (wanted, unchecked, checked, new_years) for one in source), None)
         if drawn is None:
             return
-        born, serial = drawn
+        born, cpr = drawn
         name = f"{names.choice(FIRST_NAMES)} {names.choice(LAST_NAMES)}"
-        yield Citizen(cpr=Cpr.parse(f"{born:%d%m%y}{serial}"), name=name, born=born)
+        yield Citizen(cpr=cpr, name=name, born=born)
         index += 1
 
 
-STATES: Final = (
-    *("ANMELDT", "OPLYST", "LOEBENDE", "LOEBENDE", "DELVIST_RASKMELDT"),
-    *("LOEBENDE", "REVURDERING", "FORLAENGET", "STANDSET", "AFSLUTTET"),
-)
-"""States of ten cases in a row; the next ten begin anew."""
+def passes_check(number: Cpr) -> bool:
+    """Say whether a number passes the modulus 11 check, which is no criterion any more."""
+    digits = number.reveal()
+    return sum(int(digit) * weight for digit, weight in zip(digits, WEIGHTS, strict=True)) % 11 == 0
 
-_WEEKS: Final = {  # weeks since the first day of absence: least and most, so that the state can be true
-    "ANMELDT": (5, 6),
-    "OPLYST": (6, 8),
-    "LOEBENDE": (8, 13),
-    "DELVIST_RASKMELDT": (9, 13),
-    "REVURDERING": (16, 20),
-    "FORLAENGET": (28, 40),
-    "STANDSET": (9, 13),
-    "AFSLUTTET": (10, 13),
-}
-_EMPLOYMENT: Final = (  # Beskaeftigelsesstatus and a Sagsart of its group
-    ("LOENMODTAGER", "11"),
-    ("LOENMODTAGER", "11"),
-    ("LEDIG", "17"),
-    ("LOENMODTAGER", "13"),
-    ("SELVSTAENDIG", "22"),
-    ("FLEKSJOB", "43"),
-    ("ARBEJDSSKADE", "42"),
+
+@dataclass(frozen=True, kw_only=True)
+class _Course:
+    """How far a case has come, and how many weeks ago its absence can have begun for that to be true."""
+
+    state: str
+    weeks: tuple[int, int]
+    closed: bool = False
+
+
+_COURSES: Final = (
+    _Course(state="ANMELDT", weeks=(5, 6)),
+    _Course(state="OPLYST", weeks=(6, 8)),
+    _Course(state="LOEBENDE", weeks=(8, 13)),
+    _Course(state="LOEBENDE", weeks=(8, 13)),
+    _Course(state="DELVIST_RASKMELDT", weeks=(9, 13)),
+    _Course(state="REVURDERING", weeks=(16, 20)),
+    _Course(state="FORLAENGET", weeks=(28, 40)),
+    _Course(state="STANDSET", weeks=(9, 13)),
+    _Course(state="AFSLUTTET", weeks=(10, 13)),
+    _Course(state="AFSLUTTET", weeks=(5, 9), closed=True),
+    _Course(state="ANNULLERET", weeks=(5, 8)),
 )
+"""Of eleven cases in a row of one municipality; the next eleven begin anew."""
+
+STATES: Final = tuple(course.state for course in _COURSES)
+
+_NEXT_DOOR: Final = 5  # the courses that a municipality is ahead of the one before it
+_TWICE: Final = 3  # the course (LOEBENDE) in which somebody can be ill from two employers
+_TWICE_EVERY: Final = 2 * len(_COURSES)
+
+_ORDINARY: Final = ("11", "LOENMODTAGER")
+_OTHERS: Final = (  # each other Sagsart that opens a case, and a Beskaeftigelsesstatus that fits
+    ("17", "LEDIG"),
+    ("13", "LOENMODTAGER"),
+    ("22", "SELVSTAENDIG"),
+    ("43", "FLEKSJOB"),
+    ("42", "ARBEJDSSKADE"),
+    ("12", "LOENMODTAGER"),
+    ("21", "SELVSTAENDIG"),
+    ("44", "FLEKSJOB"),
+    ("41", "ARBEJDSSKADE"),
+    ("14", "LOENMODTAGER"),
+    ("16", "LOENMODTAGER"),
+    ("91", "LOENMODTAGER"),
+    ("18", "LOENMODTAGER"),
+    ("23", "SELVSTAENDIG"),
+    ("15", "LOENMODTAGER"),
+)
+_OTHER_EVERY: Final = 3
+_EMPLOYED: Final = ("LOENMODTAGER", "FLEKSJOB")
 _REVIEW_WEEKS: Final = 22  # s. 24(1): more than 22 weeks, at the end of the month
 
 
 def cases(
-    count: int, *, municipalities: Sequence[Municipality], today: date, seed: int = SEED
+    count: int,
+    *,
+    municipalities: Sequence[Municipality],
+    today: date,
+    seed: int = SEED,
+    substitutes: Collection[str] = (),
 ) -> Iterator[SyntheticCase]:
     """
-    Give `count` cases, one a citizen, in turn over the municipalities.
+    Give the cases of `count` citizens, in turn over the municipalities; some citizens have two.
 
-    CPR numbers, names, SagsID and NemrefusionsID depend on the seed alone; the dates lie before `today`, so that each
-    case is in a state that fits its age.
+    Whoever has two is ill from two employers, and both cases are open. `substitutes` are the municipalities (CVR) that
+    take substitute numbers. CPR numbers, names, SagsID and NemrefusionsID depend on the seed alone; the dates lie
+    before `today`, so that each case is in a state that fits its age.
     """
     chance = random.Random(seed)  # noqa: S311
-    people = citizens(seed)
-    for index in range(count):
-        # The state moves on once all municipalities had their turn: each has cases in each state.
-        state = STATES[index // len(municipalities) % len(STATES)]
-        employment, sagsart = _EMPLOYMENT[index % len(_EMPLOYMENT)]
-        least, most = _WEEKS[state]
-        first_day = today - timedelta(weeks=chance.randint(least, most), days=chance.randint(0, 6))
-        reported = first_day + timedelta(days=33)
-        review = _month_end(first_day + timedelta(weeks=_REVIEW_WEEKS))
-        citizen = next(people)
-        yield SyntheticCase(
-            citizen=citizen,
-            sags_id=uuid5(NAMESPACE, f"{seed}/{index}/sag"),
-            nemrefusions_id=uuid5(NAMESPACE, f"{seed}/{index}/nemrefusion"),
-            municipality=municipalities[index % len(municipalities)],
-            state=state,
-            sagsart=sagsart,
-            employment=employment,
-            employer=EMPLOYERS[index % len(EMPLOYERS)] if employment in ("LOENMODTAGER", "FLEKSJOB") else None,
-            akasse="01" if employment == "LEDIG" else None,
-            first_day=first_day,
-            reported=reported,
-            last_day=today - timedelta(days=chance.randint(3, 14)) if state == "AFSLUTTET" else None,
-            questionnaire=None if state == "ANMELDT" else min(reported + timedelta(days=6), today),
-            review=review,
-            extended_until=_month_end(today + timedelta(weeks=26)) if state == "FORLAENGET" else None,
-        )
+    others = 0
+    for index, citizen in zip(range(count), citizens(seed), strict=False):
+        round_, place = divmod(index, len(municipalities))
+        municipality, turn = municipalities[place], round_ + _NEXT_DOOR * place
+        course = _COURSES[turn % len(_COURSES)]
+        twice = turn % _TWICE_EVERY == _TWICE
+        kind = _ORDINARY
+        if (round_ + place) % _OTHER_EVERY == _OTHER_EVERY - 1 and not twice:
+            kind = _OTHERS[others % len(_OTHERS)]
+            others += 1
+        if municipality.cvr.text in substitutes and turn % SUBSTITUTE_EVERY == 1:
+            citizen = replace(citizen, cpr=_raised(citizen.cpr))  # noqa: PLW2901  the same person
+        for job in range(2 if twice else 1):
+            yield _case(
+                f"{seed}/{index}" + ("" if job == 0 else f"/{job}"),
+                citizen,
+                municipality,
+                course,
+                kind,
+                employer=EMPLOYERS[(index + job) % len(EMPLOYERS)],
+                today=today,
+                chance=chance,
+            )
+
+
+def _case(
+    key: str,
+    citizen: Citizen,
+    municipality: Municipality,
+    course: _Course,
+    kind: tuple[str, str],
+    *,
+    employer: tuple[str, str],
+    today: date,
+    chance: random.Random,
+) -> SyntheticCase:
+    sagsart, employment = kind
+    first_day = today - timedelta(weeks=chance.randint(*course.weeks), days=chance.randint(0, 6))
+    reported = first_day + timedelta(days=33)
+    recent = today - timedelta(days=chance.randint(3, 14))
+    last_day = reported - timedelta(days=chance.randint(0, 2)) if course.closed else recent
+    asked = course.state not in ("ANMELDT", "ANNULLERET") and not course.closed
+    return SyntheticCase(
+        citizen=citizen,
+        sags_id=uuid5(NAMESPACE, f"{key}/sag"),
+        nemrefusions_id=uuid5(NAMESPACE, f"{key}/nemrefusion"),
+        municipality=municipality,
+        state=course.state,
+        sagsart=sagsart,
+        employment=employment,
+        employer=employer if employment in _EMPLOYED else None,
+        akasse="01" if employment == "LEDIG" else None,
+        first_day=first_day,
+        reported=reported,
+        last_day=last_day if course.state == "AFSLUTTET" else None,
+        closed=course.closed,
+        questionnaire=min(reported + timedelta(days=6), today) if asked else None,
+        partial=recent if course.state == "DELVIST_RASKMELDT" else None,
+        review=_month_end(first_day + timedelta(weeks=_REVIEW_WEEKS)),
+        extended_until=_month_end(today + timedelta(weeks=26)) if course.state == "FORLAENGET" else None,
+    )
 
 
 def _days() -> list[date]:
@@ -170,7 +255,7 @@ def _days() -> list[date]:
     return [first + timedelta(days=index) for index in range((date(LAST_YEAR + 1, 1, 1) - first).days)]
 
 
-def _shuffled(days: list[date], seed: int) -> Iterator[tuple[date, int]]:
+def _numbers(days: list[date], seed: int) -> Iterator[tuple[date, Cpr]]:
     # An affine walk meets every (day, serial) once and needs no memory of where it has been.
     total = len(days) * SERIALS
     chance = random.Random(seed)  # noqa: S311
@@ -178,8 +263,14 @@ def _shuffled(days: list[date], seed: int) -> Iterator[tuple[date, int]]:
     while gcd(step, total) != 1:
         step += 1
     for _ in range(total):
-        yield days[place // SERIALS], FIRST_SERIAL + place % SERIALS
+        born = days[place // SERIALS]
+        yield born, Cpr.parse(f"{born:%d%m%y}{FIRST_SERIAL + place % SERIALS}")
         place = (place + step) % total
+
+
+def _raised(number: Cpr) -> Cpr:
+    digits = number.reveal()
+    return Cpr.parse(f"{int(digits[:2]) + RAISED_BY}{digits[2:]}")
 
 
 def _month_end(day: date) -> date:

@@ -42,12 +42,26 @@ class Ready:
     curl: str
 
 
-async def up(
-    layout: Layout, *, port: int, admin_port: int, say: Say, ready: Callable[[Ready], None], began: float | None = None
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Wishes:
+    """What a start is asked for: ports, 0 for any, and citizens, `None` for those that are there or the usual ones."""
+
+    port: int
+    admin_port: int
+    count: int | None = None
+    number: int | None = None
+
+    def arguments(self) -> list[str]:
+        """Give them as the command line spells them."""
+        citizens = () if self.count is None else ("--citizens", str(self.count))
+        seed_number = () if self.number is None else ("--seed", str(self.number))
+        return ["--port", str(self.port), "--admin-port", str(self.admin_port), *citizens, *seed_number]
+
+
+async def up(layout: Layout, wishes: Wishes, *, say: Say, ready: Callable[[Ready], None]) -> None:
     """Run a sandbox until SIGINT, SIGTERM or `down`; `ready` is called once, when every part answers."""
-    began = time.monotonic() if began is None else began
-    sandbox = Sandbox(layout, port=port, admin_port=admin_port, say=say)
+    began = time.monotonic()
+    sandbox = Sandbox(layout, say=say, **vars(wishes))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, sandbox.end)
@@ -62,7 +76,7 @@ async def up(
             loop.remove_signal_handler(number)
 
 
-def detach(layout: Layout, *, port: int, admin_port: int, say: Say) -> Ready:
+def detach(layout: Layout, wishes: Wishes, *, say: Say) -> Ready:
     """Start a sandbox in a session of its own and return when it is ready; raises what went wrong there."""
     began = time.monotonic()
     reading, writing = os.pipe()
@@ -74,7 +88,7 @@ def detach(layout: Layout, *, port: int, admin_port: int, say: Say) -> Ready:
         child = subprocess.Popen(  # noqa: S603  our own program
             [
                 *(sys.executable, "-m", "sygefravaer", "sandbox", "up", "--dir", str(layout.directory)),
-                *("--port", str(port), "--admin-port", str(admin_port), "--report", str(writing)),
+                *(*wishes.arguments(), "--report", str(writing)),
             ],
             pass_fds=(writing,),
             stdin=subprocess.DEVNULL,

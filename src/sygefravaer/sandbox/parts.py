@@ -72,6 +72,8 @@ JOBCENTERS: Final = (
 )
 SYSTEMS: Final = (KSD, *JOBCENTERS)
 PARTS: Final = (GATEWAY, KSD, *JOBCENTERS, ADMIN)
+SUBSTITUTES: Final = (AARHUS,)
+"""The municipalities that take substitute numbers; the others do not, so that both can be seen."""
 
 
 class Layout:

@@ -8,11 +8,11 @@ Certificates, systems, agreements, routes, citizens with cases, a request that a
 from __future__ import annotations
 
 import asyncio
-import json
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID, uuid4, uuid5
@@ -26,15 +26,14 @@ from sygefravaer.contract.messages import AuthorityContextType, CallContextType,
 from sygefravaer.contract.operations import OPERATIONS, Environment, Service
 from sygefravaer.contract.values import MUNICIPALITIES, Cpr
 from sygefravaer.control import knock
-from sygefravaer.sandbox import citizens
-from sygefravaer.sandbox.parts import ADMIN, GATEWAY, JOBCENTERS, KSD, SYSTEMS, Layout, Spec
+from sygefravaer.sandbox import cases, citizens
+from sygefravaer.sandbox.parts import ADMIN, GATEWAY, JOBCENTERS, KSD, SUBSTITUTES, SYSTEMS, Layout, Spec
 from sygefravaer.sandbox.pki import Issued, Pki
 from sygefravaer.store import Store, Tx, migrate
 
-CASES: Final = 50
+SHOWN: Final = 200  # cases in sandbox.json, which a stranger reads whole
 VALID_FROM: Final = date(2014, 7, 1)  # the law's first day that the code lists know, and far past any test's last
 VALID_TO: Final = date(2049, 12, 31)
-SEED_SECONDS: Final = 60.0
 QUIET_SECONDS: Final = 0.2
 QUIET_TIMES: Final = 3  # an answer can be between two outboxes once
 SOON: Final = timedelta(seconds=30)
@@ -131,80 +130,11 @@ async def _register_system(tx: Tx, spec: Spec, issued: Issued, url: str, now: da
             municipality_cvr=cvr,
             system_id=spec.system_id,
             url=url + receives.path,
+            takes_substitute=cvr in SUBSTITUTES,
             valid_from=VALID_FROM,
             valid_to=VALID_TO,
             now=now,
         )
-
-
-def write_cases(layout: Layout) -> None:
-    """Write the cases that KSD is to open its register with; kept once written, since the dates count from that day."""
-    if layout.cases.exists():
-        return
-    made = citizens.cases(
-        CASES,
-        municipalities=[MUNICIPALITIES[cvr] for cvr in KSD.municipalities],
-        today=agreements.danish_day(datetime.now(UTC)),
-    )
-    rows = [_row(case) for case in made]
-    layout.cases.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def _row(case: citizens.SyntheticCase) -> dict[str, object]:
-    """Say of a case what KSD's control door wants to know; the name of the citizen is for people."""
-    row: dict[str, object] = {
-        "name": case.citizen.name,
-        "cpr": case.citizen.cpr.reveal(),
-        "sags_id": str(case.sags_id),
-        "nemrefusions_id": str(case.nemrefusions_id),
-        "municipality_cvr": case.municipality.cvr.text,
-        "state": case.state,
-        "Sagsart": case.sagsart,
-        "Beskaeftigelsesstatus": case.employment,
-        "FoersteFravaersdag": case.first_day.isoformat(),
-        "AnmeldelsesDato": case.reported.isoformat(),
-        "RevurderingsDato": case.review.isoformat(),
-    }
-    if case.questionnaire is not None:
-        row["OplysningsskemaModtaget"] = case.questionnaire.isoformat()
-    if case.employer is not None:
-        row["Arbejdsgiver"] = {"CVRNummer": case.employer[1], "Navn": case.employer[0]}
-    if case.akasse is not None:
-        row["AkasseKode"] = case.akasse
-    if case.last_day is not None:
-        row["SidsteFravaersdag"] = case.last_day.isoformat()
-    if case.extended_until is not None:
-        row["Forlaengelse"] = [
-            {
-                "Forlaengelseskode": "P27_1_2",
-                "FraDato": (case.review + timedelta(days=1)).isoformat(),
-                "TilDato": case.extended_until.isoformat(),
-                "AfgoerelsesDato": case.review.isoformat(),
-            }
-        ]
-    return row
-
-
-def _rows(layout: Layout) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = json.loads(layout.cases.read_text(encoding="utf-8"))
-    return rows
-
-
-async def open_cases(layout: Layout) -> bool:
-    """
-    Let KSD open its register with the cases, unless it has some already; say whether it had none.
-
-    Each is told to its jobcentre. The jobcentres answer requests for extension by hand meanwhile, so that the cases
-    that are REVURDERING stay so: somebody should find something to do.
-    """
-    known = await knock(layout.socket(KSD.name), "cases", {"limit": CASES})
-    if len(known["cases"]) >= CASES:
-        return False
-    for spec in JOBCENTERS:
-        await knock(layout.socket(spec.name), "policy", {"extensions": "manual"})
-    told = {"cases": [{key: value for key, value in row.items() if key != "name"} for row in _rows(layout)]}
-    await knock(layout.socket(KSD.name), "seed", told, timeout=SEED_SECONDS)
-    return True
 
 
 def summary(layout: Layout, ports: Mapping[str, int], pki: Pki, made: Certificates) -> dict[str, Any]:
@@ -220,7 +150,7 @@ def summary(layout: Layout, ports: Mapping[str, int], pki: Pki, made: Certificat
         "systems": [_system(spec, made.systems[spec.name]) for spec in (*JOBCENTERS, KSD)],
         "cases": [
             {key: row[key] for key in ("cpr", "sags_id", "nemrefusions_id", "municipality_cvr", "state")}
-            for row in _rows(layout)
+            for row in islice(cases.read(layout), SHOWN)
         ],
     }
 
@@ -240,9 +170,8 @@ def _system(spec: Spec, issued: Issued) -> dict[str, Any]:
 
 def write_requests(layout: Layout, told: Mapping[str, Any]) -> None:
     """Write a request that anyone can post, new at every start: a BeskedID and a time do not keep."""
-    system, case = _first(told)
+    system, cvr, citizen = _first(told)
     operation = OPERATIONS["HentSagsListe"]
-    cvr = case["municipality_cvr"]
     message = HentSagsListeRequest(
         CallContext=CallContextType(OnBehalfOfUser="sandkasse"),
         AuthorityContext=AuthorityContextType(MunicipalityCVR=cvr),
@@ -257,7 +186,7 @@ def write_requests(layout: Layout, told: Mapping[str, Any]) -> None:
             AfsenderSystemID=UUID(system["uuid"]),
             Kommunekode=MUNICIPALITIES[cvr].kommunekode,
             Afsendelsestidspunkt=datetime.now(UTC),
-            CprNummer=Cpr.parse(case["cpr"]),
+            CprNummer=citizen,
         ),
     )
     _request_file(layout).write_bytes(soap.wrap(codec.encode(message)))
@@ -265,7 +194,7 @@ def write_requests(layout: Layout, told: Mapping[str, Any]) -> None:
 
 def curl(layout: Layout, told: Mapping[str, Any]) -> str:
     """Give the command line that posts it."""
-    system, _ = _first(told)
+    system, _, _ = _first(told)
     words = [
         *("curl", "--cacert", told["ca"], "--cert", system["cert"], "--key", system["key"]),
         *("-H", "Content-Type: text/xml; charset=utf-8", "--data", f"@{_request_file(layout)}"),
@@ -278,9 +207,13 @@ def _request_file(layout: Layout) -> Path:
     return layout.requests / "HentSagsListe.xml"
 
 
-def _first(told: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+def _first(told: Mapping[str, Any]) -> tuple[Mapping[str, Any], str, Cpr]:
+    """Choose a system, a municipality of its own, and a citizen there; where no case is, somebody without one."""
     system = told["systems"][0]
-    return system, next(case for case in told["cases"] if case["municipality_cvr"] in system["municipalities"])
+    for case in told["cases"]:
+        if case["municipality_cvr"] in system["municipalities"]:
+            return system, case["municipality_cvr"], Cpr.parse(case["cpr"])
+    return system, system["municipalities"][0], next(citizens.citizens()).cpr
 
 
 async def converse(layout: Layout) -> None:
@@ -290,25 +223,34 @@ async def converse(layout: Layout) -> None:
     KSD has told its cases (SF2090) and both jobcentres are answering. Then, in each municipality: an extension that is
     running out is asked for again and granted (SF2093), a citizen is seen (SF2095), a case is looked up (SF2096).
     """
-    rows = _rows(layout)
     await _until_quiet(layout)
     for spec in JOBCENTERS:
-        own = [row for row in rows if row["municipality_cvr"] in spec.municipalities]
-        await knock(layout.socket(spec.name), "policy", {"extensions": "diligent"})
-        extended = next(row for row in own if row["state"] == "FORLAENGET")
-        await knock(layout.socket(KSD.name), "ask_extension", {"sags_id": extended["sags_id"]})
-        running = next(row for row in own if row["state"] == "LOEBENDE")
-        today = agreements.danish_day(datetime.now(UTC)).isoformat()
-        visited = {
-            "sags_id": running["sags_id"],
-            "Opdateringstype": ["VISITATION"],
-            "Visitationskategori": "2",
-            "VisitationsDato": today,
-            "GyldigFra": today,
-        }
-        await knock(layout.socket(spec.name), "update", visited)
-        await knock(layout.socket(spec.name), "lookup_case", {"sags_id": running["sags_id"], "user": "sandkasse"})
+        door = layout.socket(spec.name)
+        await knock(door, "policy", {"extensions": "diligent"})
+        extended, running = (_first_case(layout, spec, state) for state in ("FORLAENGET", "LOEBENDE"))
+        if extended is not None:
+            await knock(layout.socket(KSD.name), "ask_extension", {"sags_id": extended})
+        if running is not None:
+            today = agreements.danish_day(datetime.now(UTC)).isoformat()
+            visited = {
+                "sags_id": running,
+                "Opdateringstype": ["VISITATION"],
+                "Visitationskategori": "2",
+                "VisitationsDato": today,
+                "GyldigFra": today,
+            }
+            await knock(door, "update", visited)
+            await knock(door, "lookup_case", {"sags_id": running, "user": "sandkasse"})
     await _until_quiet(layout)
+
+
+def _first_case(layout: Layout, spec: Spec, state: str) -> str | None:
+    wanted = (
+        row["sags_id"]
+        for row in cases.read(layout)
+        if row["state"] == state and row["municipality_cvr"] in spec.municipalities
+    )
+    return next(wanted, None)
 
 
 async def _until_quiet(layout: Layout) -> None:

@@ -28,7 +28,8 @@ from sygefravaer import __version__, audit
 from sygefravaer.config import Kind
 from sygefravaer.control import Door, knock
 from sygefravaer.errors import ActRefused, StoreError, SygefravaerError, UsageError
-from sygefravaer.sandbox import seed
+from sygefravaer.sandbox import cases, seed
+from sygefravaer.sandbox.cases import People
 from sygefravaer.sandbox.parts import ADMIN, GATEWAY, PARTS, SYSTEMS, Layout, Process, Spec, State, toml
 from sygefravaer.sandbox.pki import Pki
 from sygefravaer.sandbox.premises import (
@@ -64,7 +65,17 @@ class Talk(StrEnum):
 class Sandbox:
     """Everything one `sandbox up` holds, from the lock on."""
 
-    def __init__(self, layout: Layout, *, port: int, admin_port: int, say: Say) -> None:
+    def __init__(
+        self,
+        layout: Layout,
+        *,
+        port: int,
+        admin_port: int,
+        say: Say,
+        count: int | None = None,
+        number: int | None = None,
+    ) -> None:
+        """`count` citizens of seed `number` are there from the start; `None` leaves what DIR has, or the usual ones."""
         self._layout = layout
         self._say = say
         self._asked = {GATEWAY.name: port, ADMIN.name: admin_port}
@@ -73,6 +84,9 @@ class Sandbox:
         self._ports: dict[str, int] = {}
         self._passwords: dict[str, str] = {}
         self._ahead = 0.0
+        self._wished = (count, number)
+        self._people = People()
+        self._opened = False
         self._conversed = False
         self._talk = Talk.RUNNING
         self._down = asyncio.Event()
@@ -150,9 +164,12 @@ class Sandbox:
         finally:
             for task in (registering, *ready):
                 task.cancel()
-        self._say("Opening the cases")
-        if await seed.open_cases(layout):
-            self._conversed = False
+        if not self._opened:
+            self._say(f"Opening the cases of {self._people.count} citizens")
+            if await cases.open_all(layout, self._say):
+                self._conversed = False
+            self._opened = True
+            self._remember()
         summary = seed.summary(layout, self._ports, pki, certificates)
         layout.summary.write_text(json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
         seed.write_requests(layout, summary)
@@ -169,7 +186,8 @@ class Sandbox:
             if self._layout.state.exists():
                 raise broken(self._layout, f"{self._layout.audit_key} is missing.")
             audit.create_key(self._layout.audit_key)
-        seed.write_cases(self._layout)
+        if not (self._layout.state.exists() and self._layout.cases.exists()):
+            cases.write(self._layout, self._people)
 
     def _configure(self, spec: Spec, pki: Pki) -> None:
         layout = self._layout
@@ -264,10 +282,27 @@ class Sandbox:
         self._ports = dict(state.get("ports", {}))
         self._passwords = dict(state.get("passwords", {}))
         self._ahead = float(state.get("ahead", 0.0))
+        self._people = self._settled(state)
+        self._opened = bool(state.get("opened", False))
         self._conversed = bool(state.get("conversed", False))
         for spec in PARTS:
             if spec.schema is not None:
                 self._passwords.setdefault(spec.schema, secrets.token_urlsafe(24))
+
+    def _settled(self, state: Mapping[str, Any]) -> People:
+        """Say which citizens there are; those of an earlier start stay, and others cannot come instead of them."""
+        count, number = self._wished
+        usual = People()
+        if not state:
+            return People(count=usual.count if count is None else count, seed=usual.seed if number is None else number)
+        there = People(count=state.get("citizens", usual.count), seed=state.get("seed", usual.seed))
+        if count not in (None, there.count) or number not in (None, there.seed):
+            raise UsageError(
+                "CitizensThere",
+                f"The sandbox in {self._layout.directory} has {there.count} citizens of seed {there.seed} already.",
+                try_this="Leave --citizens and --seed out to go on with them, or choose another --dir.",
+            )
+        return there
 
     def _remember(self) -> None:
         state = {
@@ -276,6 +311,9 @@ class Sandbox:
             "ports": self._ports,
             "passwords": self._passwords,
             "ahead": self._ahead,
+            "citizens": self._people.count,
+            "seed": self._people.seed,
+            "opened": self._opened,
             "conversed": self._conversed,
         }
         write_private(self._layout.state, json.dumps(state, indent=1) + "\n")

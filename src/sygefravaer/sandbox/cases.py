@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: MPL-2.0
+"""
+The cases that KSD opens its register with: a file of them, written and read one by one, and how KSD is told.
+
+The file is a JSON list with a case a line, so that any number of cases is read in constant memory. It is kept once
+written: its dates count from that day, and a start that was interrupted goes on with the same cases.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from typing import Any, Final
+
+from sygefravaer import agreements
+from sygefravaer.contract.values import MUNICIPALITIES
+from sygefravaer.control import knock
+from sygefravaer.sandbox import citizens
+from sygefravaer.sandbox.parts import JOBCENTERS, KSD, SUBSTITUTES, Layout
+from sygefravaer.sandbox.premises import broken
+
+Row = dict[str, Any]
+Say = Callable[[str], None]
+
+CITIZENS: Final = 50
+BATCH: Final = 100  # a knock at KSD's door: its other callers wait no longer than that
+BATCH_SECONDS: Final = 60.0
+SAY_EVERY: Final = 2.0  # seconds
+_FOR_PEOPLE: Final = frozenset({"name", "closed"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class People:
+    """How many citizens a sandbox begins with, and which."""
+
+    count: int = CITIZENS
+    seed: int = citizens.SEED
+
+
+def write(layout: Layout, people: People) -> None:
+    """Write the cases, whole or not at all."""
+    made = citizens.cases(
+        people.count,
+        municipalities=[MUNICIPALITIES[cvr] for cvr in KSD.municipalities],
+        today=agreements.danish_day(datetime.now(UTC)),
+        seed=people.seed,
+        substitutes=SUBSTITUTES,
+    )
+    new = layout.cases.with_name(f"{layout.cases.name}.new")
+    with new.open("w", encoding="utf-8") as file:
+        file.write("[")
+        for number, case in enumerate(made):
+            file.write(("," if number else "") + "\n" + json.dumps(_row(case), ensure_ascii=False))
+        file.write("\n]\n")
+    new.replace(layout.cases)
+
+
+def read(layout: Layout) -> Generator[Row, None, None]:
+    """Read the cases, one by one."""
+    try:
+        with layout.cases.open(encoding="utf-8") as file:
+            for line in file:
+                if line.startswith("{"):
+                    yield json.loads(line.rstrip().removesuffix(","))
+    except (OSError, ValueError) as error:
+        raise broken(layout, f"{layout.cases} cannot be read.") from error
+
+
+async def open_all(layout: Layout, say: Say) -> bool:
+    """
+    Let KSD open its register with the cases, some at a time; say whether one was opened that it did not have.
+
+    KSD tells each to its jobcentre in its own time. The jobcentres answer requests for extension by hand meanwhile, so
+    that the cases that are REVURDERING stay so: somebody should find something to do.
+    """
+    await knock(layout.socket(KSD.name), "policy", {"substitutes": list(SUBSTITUTES)})
+    for spec in JOBCENTERS:
+        await knock(layout.socket(spec.name), "policy", {"extensions": "manual"})
+    clock = asyncio.get_running_loop().time
+    total = sum(1 for _ in read(layout))
+    done = opened = 0
+    said = clock()
+    with contextlib.closing(read(layout)) as rows:
+        while batch := list(islice(rows, BATCH)):
+            told = {"cases": [_told(row) for row in batch]}
+            answer = await knock(layout.socket(KSD.name), "seed", told, timeout=BATCH_SECONDS)
+            done, opened = done + len(batch), opened + answer["opened"]
+            if clock() - said >= SAY_EVERY and done < total:
+                say(f"Opening the cases: {done} of {total}")
+                said = clock()
+    return opened > 0
+
+
+def _told(row: Row) -> Row:
+    """Say of a case what KSD's door takes; a closed absence ends by its own report."""
+    left_out = _FOR_PEOPLE | ({"state"} if row.get("closed") else set())
+    return {key: value for key, value in row.items() if key not in left_out}
+
+
+def _row(case: citizens.SyntheticCase) -> Row:
+    """Say of a case what KSD's control door wants to know; the name of the citizen is for people."""
+    row: Row = {
+        "name": case.citizen.name,
+        "cpr": case.citizen.cpr.reveal(),
+        "sags_id": str(case.sags_id),
+        "nemrefusions_id": str(case.nemrefusions_id),
+        "municipality_cvr": case.municipality.cvr.text,
+        "state": case.state,
+        "Sagsart": case.sagsart,
+        "Beskaeftigelsesstatus": case.employment,
+        "FoersteFravaersdag": case.first_day.isoformat(),
+        "AnmeldelsesDato": case.reported.isoformat(),
+        "RevurderingsDato": case.review.isoformat(),
+    }
+    if case.closed:
+        row["closed"] = True
+    if case.questionnaire is not None:
+        row["OplysningsskemaModtaget"] = case.questionnaire.isoformat()
+    if case.employer is not None:
+        row["Arbejdsgiver"] = {"CVRNummer": case.employer[1], "Navn": case.employer[0]}
+    if case.akasse is not None:
+        row["AkasseKode"] = case.akasse
+    if case.partial is not None:
+        row["DelvisPeriode"] = [{"FraDato": case.partial.isoformat(), "FravaerstimerPrUge": "18.50"}]
+    if case.last_day is not None:
+        row["SidsteFravaersdag"] = case.last_day.isoformat()
+    if case.extended_until is not None:
+        row["Forlaengelse"] = [
+            {
+                "Forlaengelseskode": "P27_1_2",
+                "FraDato": (case.review + timedelta(days=1)).isoformat(),
+                "TilDato": case.extended_until.isoformat(),
+                "AfgoerelsesDato": case.review.isoformat(),
+            }
+        ]
+    return row
