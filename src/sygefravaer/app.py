@@ -58,6 +58,14 @@ PLATFORM: Final[Rooms] = (
 PARTY: Final[Rooms] = (("lanes", lanes.MIGRATIONS), ("ledger", ledger.MIGRATIONS))
 """The rooms that every party's schema has; its own comes after them."""
 
+
+def rooms_of(kind: Kind) -> Rooms:
+    """Give the rooms that own tables in the schema of a part, in the order in which their migrations run."""
+    if kind is Kind.GATEWAY:
+        return PLATFORM
+    return (*PARTY, (kind.value, ksd.MIGRATIONS if kind is Kind.KSD else jobcenter.MIGRATIONS))
+
+
 CONNECT_SECONDS: Final = 5.0  # one attempt to reach the database
 RETRY_SECONDS: Final = 1.0
 STOP_SECONDS: Final = 10.0  # what is being sent has this long to end before it is handed back
@@ -300,8 +308,7 @@ class PartyPart(Part):
     async def _open(self, stack: AsyncExitStack) -> Acts:
         config = self.config
         kind = config.part
-        own = ksd.MIGRATIONS if kind is Kind.KSD else jobcenter.MIGRATIONS
-        store, vault = await self._opened_store(stack, (*PARTY, (kind.value, own)))
+        store, vault = await self._opened_store(stack, rooms_of(kind))
         calls = Service.SYGEFRAVAER_JC if kind is Kind.KSD else Service.SYGEFRAVAER
         url = given(config.gateway_url, "gateway_url").rstrip("/") + calls.path
         client = await stack.enter_async_context(Client(url, service=calls, tls=own_tls(config)))

@@ -8,7 +8,7 @@ statement: the database's own clock is used by nobody but the lease of a lane.
 """
 
 from sygefravaer.store.embedded import SOCKET_PATH_LIMIT, EmbeddedServer
-from sygefravaer.store.migrations import migrate
+from sygefravaer.store.migrations import digest_of, migrate
 from sygefravaer.store.pool import Connection, Row, Store, Trail, Tx
 
 __all__ = [
@@ -19,5 +19,6 @@ __all__ = [
     "Store",
     "Trail",
     "Tx",
+    "digest_of",
     "migrate",
 ]
