@@ -162,6 +162,27 @@ async def test_a_corrected_first_day_makes_the_question_a_new_one(ksd):
     assert (await ksd.send(ksd.m4(new, VurderingsDato=now.date(), now=now, til=date(2026, 12, 31))))[0] == "OK"
 
 
+async def test_a_life_threatening_illness_has_its_right_where_the_weeks_are_used(ksd):
+    """P24A6 when the 22 weeks were used on the first day, from 2018; P24B during jobafklaring; nobody is asked."""
+    used = {"FoersteFravaersdag": "2025-07-28", "on": "2026-02-01", "SidsteFravaersdag": "2026-02-01"}
+    await running(ksd, state="AFSLUTTET", **used)
+    await running(ksd, cpr=OTHER_CPR, state="AFSLUTTET", cause="P24_OPHOER", **used)
+    ill = {"LivstruendeSygdom": True, "FoersteFravaersdag": "2026-02-15"}
+
+    async def rights(**given) -> list[str]:
+        picture = (await ksd.case(await running(ksd, **given)))["picture"]
+        return [each["Forlaengelseskode"] for each in picture.get("Forlaengelse", [])]
+
+    assert await rights(**ill) == ["P24A6"]
+    assert await rights(cpr=OTHER_CPR, **ill) == ["P24B"]
+    assert await rights(cpr="0301505111", **ill) == []
+    assert ksd.gateway.m3 == []
+    assert await rights(**ill | {"LivstruendeSygdom": False}) == []
+    early = {"FoersteFravaersdag": "2017-01-02", "on": "2017-08-01", "SidsteFravaersdag": "2017-08-01"}
+    await running(ksd, cpr="0401505110", state="AFSLUTTET", **early)
+    assert await rights(cpr="0401505110", LivstruendeSygdom=True, FoersteFravaersdag="2017-08-04") == []
+
+
 # --- silence ---
 
 

@@ -16,14 +16,16 @@ from decimal import Decimal
 from typing import Final
 from uuid import UUID
 
-from sygefravaer.contract.messages import SygefravaerssagType
+from sygefravaer.contract.codes import LISTS
+from sygefravaer.contract.messages import ForlaengelseType, SygefravaerssagType
 from sygefravaer.ksd.cases import Case, Cases
-from sygefravaer.ksd.changes import COUNTED, Change, Event
+from sygefravaer.ksd.changes import COUNTED, Change, Event, follow_on
 from sygefravaer.ksd.lifecycle import ENDED, State
-from sygefravaer.law import Law, Spell, review_date, weeks
+from sygefravaer.law import Law, Norm, Spell, review_date, weeks
 from sygefravaer.store import Tx
 
 REVIEW_CHANGED: Final = "REVURDERINGSDATO_AENDRET"
+JOBAFKLARING: Final = "JOBAFKLARING"
 
 _NOTE: Final = """
 INSERT INTO recount (person_id, due_at)
@@ -43,6 +45,8 @@ class Reckoning:
 
     async def reviewed(self, tx: Tx, case: Case, change: Change) -> Change:
         """Give a change with the RevurderingsDato that it leads to."""
+        if case.version == 0 and change.picture.LivstruendeSygdom and not change.picture.Forlaengelse:
+            change = await self._with_right(tx, case, change)
         if change.state in ENDED or case.review_by_hand or change.picture.Forlaengelse:
             return change
         if not self._counts_anew(case, change):
@@ -86,6 +90,34 @@ class Reckoning:
     async def note_person(self, tx: Tx, person_id: UUID, sags_id: UUID, *, now: datetime) -> None:
         """Let a citizen's cases beside this one be counted anew."""
         await tx.run(_NOTE, person_id=person_id, sags_id=sags_id, ended=sorted(ENDED), now=now)
+
+    async def _with_right(self, tx: Tx, case: Case, change: Change) -> Change:
+        """
+        Give a life-threatening illness the right that it has from its first day, if the citizen's past calls for one.
+
+        P24B: it begins during jobafklaring; P24A6: the weeks were used before it began (R2018). A right has no end, so
+        nobody is asked about it.
+        """
+        picture = change.picture
+        first = picture.FoersteFravaersdag
+        others = await self._cases.others(tx, case)
+        if any(self._in_jobafklaring(other, first) for other in others):
+            ground = "JOBAFKLARING"
+        elif weeks(self.law, await self._spells(tx, case, picture), first) > self.law.number(Norm.REVIEW_WEEKS, first):
+            ground = "UGER_BRUGT"
+        else:
+            return change
+        rights = [code for code in LISTS["forlaengelseskoder"].valid_codes(first) if code.extra["ret"] == ground]
+        granted = tuple(
+            ForlaengelseType(Forlaengelseskode=right.kode, FraDato=first, AfgoerelsesDato=first) for right in rights
+        )
+        return replace(change, picture=replace(picture, Forlaengelse=granted))
+
+    def _in_jobafklaring(self, other: SygefravaerssagType, on: date) -> bool:
+        cause, end = other.Afslutningsaarsag, other.AfslutningsDato
+        if cause is None or end is None or end > on:
+            return False
+        return JOBAFKLARING in {cause, follow_on(cause, end, self.law)}
 
     def _counts_anew(self, case: Case, change: Change) -> bool:
         if case.version == 0 or case.state in ENDED or State.STANDSET in {case.state, change.state}:
