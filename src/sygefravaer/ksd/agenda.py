@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Final, assert_never
 from uuid import UUID
@@ -21,10 +21,9 @@ from sygefravaer.ksd import changes, timing
 from sygefravaer.ksd.cases import Case, Cases, Cause
 from sygefravaer.ksd.casework import Casework, Question
 from sygefravaer.ksd.lifecycle import OPEN, State
-from sygefravaer.ksd.reckoning import Reckoning
 from sygefravaer.ksd.reports import Reports
 from sygefravaer.ksd.timing import Act, Due
-from sygefravaer.law import danish_date
+from sygefravaer.law import Law, danish_date
 from sygefravaer.store import Store, Tx
 
 LOG: Final = logging.getLogger(__name__)
@@ -56,7 +55,7 @@ class Agenda:
         clock: Clock,
         cases: Cases,
         casework: Casework,
-        reckoning: Reckoning,
+        law: Law,
         reports: Reports,
         sent: Callable[[], None],
     ) -> None:
@@ -65,7 +64,7 @@ class Agenda:
         self._clock = clock
         self._cases = cases
         self._casework = casework
-        self._reckoning = reckoning
+        self._law = law
         self._reports = reports
         self._sent = sent
         self._wake = asyncio.Event()
@@ -145,7 +144,7 @@ class Agenda:
                 form = changes.changed(case.picture, case.state, {"OplysningsskemaModtaget": today}, on=today)
                 await self._casework.tell(tx, case, form, cause=cause, now=now)
             case Act.PAY:
-                first = timing.first_paid(case.picture, self._reckoning.law)
+                first = timing.first_paid(case.picture, self._law)
                 paying = changes.paying(case.picture, case.state, on=first)
                 await self._casework.tell(tx, case, paying, cause=cause, now=now)
             case Act.ASK | Act.ASK_AGAIN:
@@ -169,18 +168,24 @@ class Agenda:
                 assert_never(never)
 
     async def _recount(self) -> bool:
-        """Count anew for one citizen: his cases are held in one order, so nobody waits in a ring."""
+        """
+        Count anew for one citizen.
+
+        His cases are held first, in one order, and the note is taken after that: whoever holds one of them and notes
+        another count waits for nobody who waits for him.
+        """
         now = self._clock.now()
         async with self._store.tx() as tx:
             row = await tx.one(_NEXT_RECOUNT, now=now)
-            if row is None or not await tx.run(_TAKE_RECOUNT, person_id=row["person_id"]):
+            if row is None:
                 return False
-            await self._count(tx, row["person_id"], now=now)
+            cases = await self._cases.cases_of(tx, row["person_id"])
+            if await tx.run(_TAKE_RECOUNT, person_id=row["person_id"]):
+                await self._count(tx, cases, now=now)
         return True
 
-    async def _count(self, tx: Tx, person_id: UUID, *, now: datetime) -> None:
-        for sags_id in await self._cases.cases_of(tx, person_id):
+    async def _count(self, tx: Tx, cases: Iterable[UUID], *, now: datetime) -> None:
+        for sags_id in cases:
             case = await self._cases.held(tx, sags_id)
-            change = None if case is None else await self._reckoning.recounted(tx, case, today=danish_date(now))
-            if case is not None and change is not None:
-                await self._casework.tell(tx, case, change, cause=Cause(name="agenda.RECOUNT"), now=now)
+            if case is not None:
+                await self._casework.count_anew(tx, case, cause=Cause(name="agenda.RECOUNT"), now=now)

@@ -95,10 +95,13 @@ class CaseActs:
 
         async def change(tx: Tx, cause: Cause, now: datetime) -> Case:
             case = await self._by_hand(tx, await self._held(tx, given), picture, pensioner_since)
+            if pensioner_since is not None and not picture and trigger is None:
+                return await self.casework.count_anew(tx, case, cause=cause, now=now)
             self._check_resume(case, trigger, on)
             told = changes.changed(case.picture, case.state, picture, on=on, reasons=reasons, trigger=trigger)
             await self.cases.attach(tx, case.sags_id, told.picture.TilknyttetNemrefusionsID, now=now)
-            return await self.casework.tell(tx, case, told, cause=cause, now=now)
+            case = await self.casework.tell(tx, case, told, cause=cause, now=now)
+            return case if pensioner_since is None else await self.casework.count_anew(tx, case, cause=cause, now=now)
 
         return await self._changed("change_case", change)
 

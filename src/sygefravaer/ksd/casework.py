@@ -117,6 +117,14 @@ class Casework:
         await self.look_ahead(tx, case)
         return case
 
+    async def count_anew(self, tx: Tx, case: Case, *, cause: Cause, now: datetime) -> Case:
+        """Count a case's weeks anew and tell it (M1) if RevurderingsDato has moved."""
+        change = await self._reckoning.recounted(tx, case, today=danish_date(now))
+        if change is None:
+            await self.look_ahead(tx, case)
+            return case
+        return await self.tell(tx, case, change, cause=cause, now=now)
+
     async def look_ahead(self, tx: Tx, case: Case) -> list[Due]:
         """Note when KSD next does something with a case by itself, and give all that is coming."""
         due = await self.coming(tx, case)

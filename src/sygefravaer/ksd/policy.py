@@ -75,7 +75,7 @@ class Policies:
             )  # what an earlier version did not keep is as configured
 
     async def change(self, wanted: Mapping[str, Any], also: Callable[[Tx], Awaitable[None]]) -> Policy:
-        """Change what is given, and keep it; nothing given changes nothing. `also` is done with it."""
+        """Change what is given, and keep it; nothing given changes nothing. Other habits also do `also`."""
         policy = replace(self._policy, **wanted)
         if not set(policy.substitutes) <= MUNICIPALITIES.keys():
             raise ActRefused("FieldWrong", "substitutes: CVR numbers of municipalities were wanted.")
@@ -88,7 +88,8 @@ class Policies:
         if wanted:
             async with self._store.tx() as tx:
                 await tx.run(_KEEP, name=NAME, value=json.dumps(policy.as_json()))
-                await also(tx)
+                if policy.habits != self._policy.habits:
+                    await also(tx)
             self._use(policy)
         return policy
 

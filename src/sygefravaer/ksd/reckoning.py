@@ -67,7 +67,7 @@ class Reckoning:
             reasons=(REVIEW_CHANGED,),
             picture=replace(picture, RevurderingsDato=review),
             state=case.state,
-            rule="s. 24(1): weeks of another case",
+            rule="s. 24(1), 25(1): weeks counted anew",
         )
 
     async def weeks_used(self, tx: Tx, case: Case, on: date) -> Decimal:
@@ -120,8 +120,10 @@ class Reckoning:
         return JOBAFKLARING in {cause, follow_on(cause, end, self.law)}
 
     def _counts_anew(self, case: Case, change: Change) -> bool:
-        if case.version == 0 or case.state in ENDED or State.STANDSET in {case.state, change.state}:
-            return case.version == 0 or case.state is not change.state
+        if case.version == 0 or change.picture.RevurderingsDato is None:
+            return True
+        if case.state in ENDED or State.STANDSET in {case.state, change.state}:
+            return case.state is not change.state
         return self._counted(case.picture) != self._counted(change.picture)
 
     def _counted(self, picture: SygefravaerssagType) -> tuple[object, ...]:

@@ -98,7 +98,7 @@ class Ksd:
             clock=clock,
             cases=cases,
             casework=casework,
-            reckoning=reckoning,
+            law=law,
             reports=reports,
             sent=self._pump.wake,
         )
