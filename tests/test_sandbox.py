@@ -29,7 +29,7 @@ from sygefravaer.cli import cli
 from sygefravaer.config import load
 from sygefravaer.control import knock
 from sygefravaer.errors import ActRefused, UsageError
-from sygefravaer.sandbox import command, parts, premises, seed, supervisor
+from sygefravaer.sandbox import cases, command, parts, premises, seed, supervisor
 from sygefravaer.sandbox.parts import PARTS, Layout, toml
 from sygefravaer.sandbox.premises import runs
 from sygefravaer.sandbox.supervisor import Sandbox
@@ -127,7 +127,7 @@ async def test_it_says_what_a_stranger_needs(up: Up) -> None:
     for system in told["systems"]:
         assert set(system) == {"name", "role", "uuid", "municipalities", "cert", "key", "p12", "p12_password"}
         assert all(Path(system[file]).is_file() for file in ("cert", "key", "p12"))
-    assert len(told["cases"]) == 50
+    assert len({case["cpr"] for case in told["cases"]}) == 50 < len(told["cases"])
     assert all(
         set(case) == {"cpr", "sags_id", "nemrefusions_id", "municipality_cvr", "state"} for case in told["cases"]
     )
@@ -356,7 +356,8 @@ async def test_it_outlives_the_command_and_a_killed_supervisor_takes_its_parts_a
     with short_directory() as directory:
         place = ["--dir", str(directory / "sandbox")]
         ports = ["--port", "0", "--admin-port", "0"]
-        first = await asyncio.to_thread(run, "sandbox", "up", "--detach", "--json", *ports, *place)
+        some = ["--citizens", "12", "--seed", "5"]
+        first = await asyncio.to_thread(run, "sandbox", "up", "--detach", "--json", *some, *ports, *place)
         assert first.exit_code == 0, first.output
         told = json.loads(first.stdout)
         status = json.loads((await asyncio.to_thread(run, "sandbox", "status", "--json", *place)).stdout)
@@ -374,6 +375,7 @@ async def test_it_outlives_the_command_and_a_killed_supervisor_takes_its_parts_a
         assert "The sandbox is ready" in second.stdout
         assert "curl --cacert" in second.stdout
         assert summary["cases"] == told["sandbox"]["cases"]
+        assert len({case["cpr"] for case in summary["cases"]}) == 12
         assert json.loads(removed.stdout) == {"down": True, "removed": True}
         assert not (directory / "sandbox").exists()
         assert (await asyncio.to_thread(run, "sandbox", "down", *place)).stdout == "No sandbox was running.\n"
@@ -595,6 +597,77 @@ async def test_a_conversation_that_breaks_off_is_told(tmp_path: Path) -> None:
     assert [text.partition(":")[0] for text in said] == ["The opening conversation stopped"]
     assert (await sandbox._status({}))["conversation"] == "stopped"
     assert not layout.state.exists()
+
+
+async def test_another_number_of_citizens_cannot_come_later(tmp_path: Path) -> None:
+    """What is there stays: a later start goes on with it, or is told that it asks for others."""
+    layout = Layout(tmp_path)
+
+    def recalled(**wishes: int) -> tuple[int, int]:
+        sandbox = Sandbox(layout, port=0, admin_port=0, say=print, **wishes)
+        sandbox._recall()
+        people = sandbox._people
+        sandbox._choose_ports()
+        sandbox._remember()
+        return people.count, people.seed
+
+    assert recalled(count=7, number=3) == recalled() == recalled(count=7) == recalled(number=3) == (7, 3)
+    for other in ({"count": 8}, {"number": 4}, {"count": 50}):
+        with pytest.raises(UsageError, match="has 7 citizens of seed 3 already") as caught:
+            recalled(**other)
+        assert caught.value.code == "CitizensThere"
+
+
+async def test_progress_is_said_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How many of how many, but not at the end, which has a word of its own."""
+    monkeypatch.setattr(cases, "SAY_EVERY", 0.0)
+    said: list[str] = []
+    progress = cases._Progress(60, said.append)
+
+    progress.add(25, 25)
+    progress.add(25, 0)
+    progress.add(10, 10)
+
+    assert said == ["Opening the cases: 25 of 60", "Opening the cases: 50 of 60"]
+    assert (progress.done, progress.opened) == (60, 35)
+
+
+async def test_a_list_of_cases_that_cannot_be_read(tmp_path: Path) -> None:
+    """One that is gone or cut off is named, with the way out."""
+    layout = Layout(tmp_path)
+    for write in (lambda: None, lambda: layout.cases.write_text('[\n{"sags_id": ')):
+        write()
+        with pytest.raises(UsageError, match=r"cases\.json cannot be read") as caught:
+            list(cases.read(layout))
+        assert caught.value.code == "DirectoryBroken"
+
+
+async def test_nobody_at_all_and_some_later() -> None:
+    """
+    A sandbox without citizens starts, answers the printed line with an empty list, and has nothing to talk about.
+
+    Opening more than KSD has opens what is missing, as after a start that was interrupted; again, nothing.
+    """
+    with short_directory() as directory:
+        layout = Layout(directory / "sandbox")
+        async with Sandbox(layout, port=0, admin_port=0, say=print, count=0).running() as summary:
+            nobody = Up(layout, summary, [])
+            assert summary["cases"] == []
+            status, body = await nobody.post("viborg")
+            assert (status, "<s:AntalIAlt>0<" in body) == (200, True)
+
+            async def done() -> bool:
+                return bool((await nobody.knock("supervisor", "status"))["conversation"] == "done")
+
+            await eventually(done, 40)
+            for count in (10, 60):
+                cases.write(layout, cases.People(count=count))
+                assert await cases.open_all(layout, print)
+                known = (await nobody.knock("ksd", "cases", limit=100))["cases"]
+                told = {row["sags_id"]: row["state"] for row in cases.read(layout)}
+                assert {case["sags_id"]: case["state"] for case in known} == told
+            assert not await cases.open_all(layout, print)
+        await EmbeddedServer(layout.database).remove()
 
 
 async def test_a_conversation_is_held_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

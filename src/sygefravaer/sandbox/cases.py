@@ -11,7 +11,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import Callable, Generator
+import time
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -28,7 +29,8 @@ Row = dict[str, Any]
 Say = Callable[[str], None]
 
 CITIZENS: Final = 50
-BATCH: Final = 100  # a knock at KSD's door: its other callers wait no longer than that
+BATCH: Final = 25  # cases of one knock at KSD's door
+AT_ONCE: Final = 4  # half of the connections that KSD has to its database
 BATCH_SECONDS: Final = 60.0
 SAY_EVERY: Final = 2.0  # seconds
 _FOR_PEOPLE: Final = frozenset({"name", "closed"})
@@ -81,19 +83,37 @@ async def open_all(layout: Layout, say: Say) -> bool:
     await knock(layout.socket(KSD.name), "policy", {"substitutes": list(SUBSTITUTES)})
     for spec in JOBCENTERS:
         await knock(layout.socket(spec.name), "policy", {"extensions": "manual"})
-    clock = asyncio.get_running_loop().time
-    total = sum(1 for _ in read(layout))
-    done = opened = 0
-    said = clock()
+    progress = _Progress(sum(1 for _ in read(layout)), say)
     with contextlib.closing(read(layout)) as rows:
-        while batch := list(islice(rows, BATCH)):
-            told = {"cases": [_told(row) for row in batch]}
-            answer = await knock(layout.socket(KSD.name), "seed", told, timeout=BATCH_SECONDS)
-            done, opened = done + len(batch), opened + answer["opened"]
-            if clock() - said >= SAY_EVERY and done < total:
-                say(f"Opening the cases: {done} of {total}")
-                said = clock()
-    return opened > 0
+        workers = [asyncio.create_task(_open_some(layout, rows, progress)) for _ in range(AT_ONCE)]
+        try:
+            await asyncio.gather(*workers)
+        finally:
+            for worker in workers:
+                worker.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
+    return progress.opened > 0
+
+
+class _Progress:
+    """How many cases KSD has, said now and then."""
+
+    def __init__(self, total: int, say: Say) -> None:
+        self._total, self._say, self._said = total, say, time.monotonic()
+        self.done = self.opened = 0
+
+    def add(self, done: int, opened: int) -> None:
+        self.done, self.opened = self.done + done, self.opened + opened
+        if time.monotonic() - self._said >= SAY_EVERY and self.done < self._total:
+            self._say(f"Opening the cases: {self.done} of {self._total}")
+            self._said = time.monotonic()
+
+
+async def _open_some(layout: Layout, rows: Iterator[Row], progress: _Progress) -> None:
+    while batch := list(islice(rows, BATCH)):
+        told = {"cases": [_told(row) for row in batch]}
+        answer = await knock(layout.socket(KSD.name), "seed", told, timeout=BATCH_SECONDS)
+        progress.add(len(batch), answer["opened"])
 
 
 def _told(row: Row) -> Row:

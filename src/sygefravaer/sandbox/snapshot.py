@@ -19,6 +19,7 @@ import math
 import os
 import re
 import shutil
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -51,6 +52,7 @@ UNFINISHED: Final = 0  # the format of state.json while a restore is under way: 
 _FILE: Final = re.compile(r"(?:keys|pki|pki/foreign)/[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 _PASSWORD: Final = re.compile(r"[A-Za-z0-9_-]{16,200}")
 _STORES: Final[Mapping[str, Spec]] = {spec.schema: spec for spec in PARTS if spec.schema is not None}
+_NEEDED: Final = frozenset({CASES, "pki/ca.pem", "keys/audit.key", *(f"keys/{schema}.json" for schema in _STORES)})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +65,17 @@ class Contents:
     migrations: Mapping[str, tuple[tuple[str, int, str], ...]]
     tables: tuple[Table, ...]
     sequences: tuple[Counter, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Snapshot:
+    """A snapshot that was read through: nothing of it is missing, damaged, or of a kind that cannot be."""
+
+    file: Path
+    members: zipfile.ZipFile
+    contents: Contents
+    state: dict[str, Any]
+    steps: Mapping[str, Rooms]
 
 
 # --- taking ---
@@ -89,6 +102,7 @@ async def take(layout: Layout, file: Path) -> dict[str, Any]:
             raise UsageError(
                 "SandboxStarting", f"The sandbox in {layout.directory} is just starting or ending.", try_this="Wait."
             ) from error
+        await server.start()  # it runs already
         return await asyncio.to_thread(_write, layout, server, file)
     with held(layout):
         was_up = server.pid() is not None  # a supervisor that was killed has left it
@@ -137,25 +151,21 @@ def _fill(made: zipfile.ZipFile, layout: Layout, server: EmbeddedServer) -> tupl
                 for piece in instant.rows(table):
                     out.write(piece)
                     count += piece.count(b"\n")
-        contents = Contents(
-            version=__version__,
-            taken=datetime.now(UTC),
-            files=tuple(files),
-            migrations={schema: tuple(rows) for schema, rows in instant.migrations().items()},
-            tables=tuple(tables),
-            sequences=tuple(instant.sequences()),
-        )
+        migrations = {schema: tuple(rows) for schema, rows in instant.migrations().items()}
+        sequences = tuple(instant.sequences())
     state = read_state(layout)
-    contents = _as_of(contents, ahead=float(state.get("ahead", 0.0)))
+    contents = Contents(
+        version=__version__,
+        taken=datetime.now(UTC) + timedelta(seconds=float(state.get("ahead", 0.0))),
+        files=tuple(files),
+        migrations=migrations,
+        tables=tuple(tables),
+        sequences=sequences,
+    )
     made.writestr(STATE, json.dumps(state))
     told = {"product": PRODUCT, "format": FORMAT} | asdict(contents) | {"taken": contents.taken.isoformat()}
     made.writestr(MANIFEST, json.dumps(told))
     return contents, count
-
-
-def _as_of(contents: Contents, *, ahead: float) -> Contents:
-    """Say the sandbox's own time instead of the machine's."""
-    return Contents(**(vars(contents) | {"taken": datetime.now(UTC) + timedelta(seconds=ahead)}))
 
 
 # --- restoring ---
@@ -168,30 +178,46 @@ async def restore(layout: Layout, file: Path) -> dict[str, Any]:
     Raises `UsageError` for a directory that is used, and for a file that is broken, foreign, of another format or
     version, or too large.
     """
-    with _opened(file) as held_file:
-        contents, state = _contents(held_file, file), _state(held_file, file)
-        steps = {schema: _migrations(schema, contents, file) for schema in _STORES}
+    with _opened(file) as members:
+        with _unbroken(file):
+            read = await asyncio.to_thread(_judged, members, file)
         fresh = _settle(layout)
-        if not (free := shutil.disk_usage(_there(layout.directory)).free) > (needed := _size(held_file)):
+        needed, free = sum(one.file_size for one in members.infolist()), _free(layout.directory)
+        if needed > free:
             raise UsageError("SnapshotTooLarge", f"{file} needs {needed} bytes for its contents; {free} are free.")
+        layout.make()
+        with held(layout):
+            _settle_in(layout)
+            try:
+                ahead = await _go_on_here(layout, read)
+            except BaseException as error:
+                await _clean(layout, fresh=fresh)
+                if isinstance(error, OSError):
+                    text = f"{layout.directory} could not be written ({error.strerror})."
+                    raise UsageError("DirectoryUnusable", text, try_this="Choose another with --dir.") from error
+                raise
+    return {"taken": read.contents.taken.isoformat(), "version": read.contents.version, "ahead": ahead}
+
+
+async def _go_on_here(layout: Layout, read: _Snapshot) -> float:
+    """Make the sandbox; say how far it is ahead of this machine's clock."""
+    write_private(layout.state, json.dumps({"format": UNFINISHED}))
+    await asyncio.to_thread(_extract, read, layout)
+    server, taken_at = EmbeddedServer(layout.database), read.contents.taken
+    await server.start()
+    for schema, rooms in read.steps.items():
+        store = Store(await server.create_part(schema, read.state["passwords"][schema]), schema=schema, size=1)
+        await store.open()
         try:
-            layout.make()
-            with held(layout):
-                write_private(layout.state, json.dumps({"format": UNFINISHED}))
-                await asyncio.to_thread(_extract, held_file, contents, layout, file)
-                server = EmbeddedServer(layout.database)
-                await server.start()
-                await _make_tables(server, steps, state["passwords"], now=contents.taken)
-                await asyncio.to_thread(_put, server.superuser_dsn(), held_file, contents, file)
-                await server.stop()
-                # Where this machine's clock is behind, the sandbox's time would run back.
-                behind = (contents.taken - datetime.now(UTC)).total_seconds()
-                state["ahead"] = max(float(state["ahead"]), behind)
-                write_private(layout.state, json.dumps(state, indent=1) + "\n")
-        except BaseException:
-            await _clean(layout, fresh=fresh)
-            raise
-    return {"taken": contents.taken.isoformat(), "version": contents.version, "ahead": state["ahead"]}
+            await migrate(store, rooms, now=taken_at)
+        finally:
+            await store.close()
+    await asyncio.to_thread(_put, server.superuser_dsn(), read)
+    await server.stop()
+    # Where this machine's clock is behind, the sandbox's time would run back.
+    ahead = max(float(read.state["ahead"]), (taken_at - datetime.now(UTC)).total_seconds())
+    write_private(layout.state, json.dumps(read.state | {"ahead": ahead}, indent=1) + "\n")
+    return ahead
 
 
 def _settle(layout: Layout) -> bool:
@@ -210,8 +236,15 @@ def _settle(layout: Layout) -> bool:
     return False
 
 
-def _there(path: Path) -> Path:
-    return next(one for one in (path, *path.parents) if one.exists())
+def _settle_in(layout: Layout) -> None:
+    """Look again, now that nobody else can come: somebody may have come just before."""
+    if layout.state.exists() or layout.database.exists():
+        raise taken(layout)
+
+
+def _free(directory: Path) -> int:
+    there = next(one for one in (directory, *directory.parents) if one.exists())
+    return shutil.disk_usage(there).free
 
 
 async def _clean(layout: Layout, *, fresh: bool) -> None:
@@ -231,25 +264,38 @@ def _wrong(file: Path, what: str) -> UsageError:
 
 @contextlib.contextmanager
 def _opened(file: Path) -> Iterator[zipfile.ZipFile]:
-    """Open the file and look at its list of members: each once, none of a kind or a name that it cannot have."""
     try:
-        with zipfile.ZipFile(file) as opened:
-            members = opened.infolist()
-            if len({one.filename for one in members}) != len(members) or len(members) > MEMBERS:
-                raise _wrong(file, "its list of contents is not one of ours")
-            if any(one.flag_bits & 1 or one.compress_type != zipfile.ZIP_DEFLATED for one in members):
-                raise _wrong(file, "it was packed by something else")
-            yield opened
+        with _unbroken(file):
+            opened = zipfile.ZipFile(file)
     except OSError as error:
-        if isinstance(error, UsageError):
-            raise
         raise UsageError("FileUnreadable", f"{file} could not be read ({error.strerror}).") from error
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+    with opened:
+        yield opened
+
+
+@contextlib.contextmanager
+def _unbroken(file: Path) -> Iterator[None]:
+    """Say in our words what `zipfile` makes of bytes that are no archive."""
+    try:
+        yield
+    except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, ValueError, RuntimeError) as error:
         raise _wrong(file, "it is damaged") from error
 
 
-def _size(opened: zipfile.ZipFile) -> int:
-    return sum(one.file_size for one in opened.infolist())
+def _judged(members: zipfile.ZipFile, file: Path) -> _Snapshot:
+    """Read all of it once before anything is made: each member once, none that cannot be, and none damaged."""
+    listed = members.infolist()
+    if len({one.filename for one in listed}) != len(listed) or len(listed) > MEMBERS:
+        raise _wrong(file, "its list of contents is not one of ours")
+    if any(one.flag_bits & 1 or one.compress_type != zipfile.ZIP_DEFLATED for one in listed):
+        raise _wrong(file, "it was packed by something else")
+    contents, state = _contents(members, file), _state(members, file)
+    if any(members.getinfo(name).file_size > SMALL for name in contents.files if name != CASES):
+        raise _wrong(file, "one of its files is larger than it can be")
+    if members.testzip() is not None:
+        raise _wrong(file, "it is damaged")
+    steps = {schema: _migrations(schema, contents, file) for schema in _STORES}
+    return _Snapshot(file=file, members=members, contents=contents, state=state, steps=steps)
 
 
 def _small(opened: zipfile.ZipFile, name: str, file: Path) -> bytes:
@@ -291,12 +337,13 @@ def _contents(opened: zipfile.ZipFile, file: Path) -> Contents:
                 for one in told["sequences"]
             ),
         )
-        contents.taken.astimezone(UTC)
+        if contents.taken.tzinfo is None or len(set(contents.files)) != len(contents.files):
+            raise _wrong(file, f"{MANIFEST} is not one")
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise _wrong(file, f"{MANIFEST} is not one") from error
     named = {*contents.files, MANIFEST, STATE, *(f"rows/{one.schema}/{one.name}" for one in contents.tables)}
-    fits = all(name == CASES or (isinstance(name, str) and _FILE.fullmatch(name)) for name in contents.files)
-    if not fits or contents.taken.tzinfo is None or named != set(opened.namelist()):
+    possible = all(isinstance(name, str) and (name == CASES or _FILE.fullmatch(name)) for name in contents.files)
+    if not possible or not set(contents.files) >= _NEEDED or named != set(opened.namelist()):
         raise _wrong(file, "its list of contents is not one of ours")
     return contents
 
@@ -345,43 +392,30 @@ def _migrations(schema: str, contents: Contents, file: Path) -> Rooms:
     return tuple((room, texts[: reached.get(room, 0)]) for room, texts in steps)
 
 
-def _extract(opened: zipfile.ZipFile, contents: Contents, layout: Layout, file: Path) -> None:
-    for name in contents.files:
+def _extract(read: _Snapshot, layout: Layout) -> None:
+    for name in read.contents.files:
         path = layout.directory / name
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if name != CASES and opened.getinfo(name).file_size > SMALL:
-            raise _wrong(file, f"{name} is larger than it can be")
         with (
-            opened.open(name) as member,
+            read.members.open(name) as member,
             os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out,
         ):
             shutil.copyfileobj(member, out, PIECE)
 
 
-async def _make_tables(
-    server: EmbeddedServer, steps: Mapping[str, Rooms], passwords: Mapping[str, str], *, now: datetime
-) -> None:
-    for schema, rooms in steps.items():
-        store = Store(await server.create_part(schema, passwords[schema]), schema=schema, size=1)
-        await store.open()
-        try:
-            await migrate(store, rooms, now=now)
-        finally:
-            await store.close()
-
-
-def _put(dsn: str, opened: zipfile.ZipFile, contents: Contents, file: Path) -> None:
+def _put(dsn: str, read: _Snapshot) -> None:
+    contents = read.contents
     try:
         with writing(dsn, list(_STORES)) as schemas:
             if not schemas.fits(contents.tables, contents.sequences):
-                raise _other(file, contents.version)
+                raise _other(read.file, contents.version)
             schemas.empty()
             for table in contents.tables:
-                with opened.open(f"rows/{table.schema}/{table.name}") as member:
+                with read.members.open(f"rows/{table.schema}/{table.name}") as member:
                     schemas.put(table, iter(partial(member.read, PIECE), b""))
             for sequence in contents.sequences:
                 schemas.stand(sequence)
     except StoreUnavailable:
         raise
     except StoreError as error:
-        raise _wrong(file, "the rows of its database are damaged") from error
+        raise _wrong(read.file, "the rows of its database are damaged") from error

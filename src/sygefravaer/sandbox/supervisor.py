@@ -165,15 +165,25 @@ class Sandbox:
             for task in (registering, *ready):
                 task.cancel()
         if not self._opened:
-            self._say(f"Opening the cases of {self._people.count} citizens")
-            if await cases.open_all(layout, self._say):
-                self._conversed = False
-            self._opened = True
-            self._remember()
+            await self._open_cases()
         summary = seed.summary(layout, self._ports, pki, certificates)
         layout.summary.write_text(json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
         seed.write_requests(layout, summary)
         return summary
+
+    async def _open_cases(self) -> None:
+        self._say(f"Opening the cases of {self._people.count} citizens")
+        gateway = self._processes[GATEWAY.name]
+        # KSD would tell of the first while the last are being opened, and the start would wait for both. So nobody
+        # takes a message until all are there; what was tried meanwhile goes again.
+        gateway.pause()
+        try:
+            if await cases.open_all(self._layout, self._say):
+                self._conversed = False
+        finally:
+            await gateway.start()
+        self._opened = True
+        self._remember()
 
     def _prepare(self) -> None:
         for spec in PARTS:
