@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import json
 import shutil
+import subprocess
 import tempfile
 import zipfile
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -23,7 +24,7 @@ from sygefravaer.cli import cli
 from sygefravaer.config import load
 from sygefravaer.control import knock
 from sygefravaer.errors import UsageError
-from sygefravaer.sandbox import command, premises, snapshot
+from sygefravaer.sandbox import command, premises, seed, snapshot
 from sygefravaer.sandbox.parts import PARTS, SUBSTITUTES, Layout
 from sygefravaer.sandbox.supervisor import Sandbox
 from sygefravaer.store import EmbeddedServer, Store
@@ -125,6 +126,9 @@ async def test_it_goes_on_exactly_where_it_was(kept: Kept) -> None:
             assert summary["cases"] == kept.before["summary"]
             assert abs((await now(layout) - datetime.now(UTC)).total_seconds() - AHEAD) < 60
             assert await conversed(layout)
+            line = f"{seed.curl(layout, summary)} -sS"
+            posted = await asyncio.to_thread(subprocess.run, ["sh", "-c", line], capture_output=True, check=True)
+            assert b"HentSagsListeResponse" in posted.stdout
             await answer_one(layout)
             await audit_holds(layout)
             assert await eventually_new_message(layout)

@@ -168,7 +168,7 @@ def _system(spec: Spec, issued: Issued) -> dict[str, Any]:
     }
 
 
-def write_requests(layout: Layout, told: Mapping[str, Any]) -> None:
+def write_requests(layout: Layout, told: Mapping[str, Any], *, now: datetime) -> None:
     """Write a request that anyone can post, new at every start: a BeskedID and a time do not keep."""
     system, cvr, citizen = _first(told)
     operation = OPERATIONS["HentSagsListe"]
@@ -185,7 +185,7 @@ def write_requests(layout: Layout, told: Mapping[str, Any]) -> None:
             ModtagerMyndighedCVR=cvr,
             AfsenderSystemID=UUID(system["uuid"]),
             Kommunekode=MUNICIPALITIES[cvr].kommunekode,
-            Afsendelsestidspunkt=datetime.now(UTC),
+            Afsendelsestidspunkt=now,
             CprNummer=citizen,
         ),
     )
@@ -231,7 +231,7 @@ async def converse(layout: Layout) -> None:
         if extended is not None:
             await knock(layout.socket(KSD.name), "ask_extension", {"sags_id": extended})
         if running is not None:
-            today = agreements.danish_day(datetime.now(UTC)).isoformat()
+            today = agreements.danish_day(await _now(layout)).isoformat()
             visited = {
                 "sags_id": running,
                 "Opdateringstype": ["VISITATION"],
@@ -255,11 +255,15 @@ def _first_case(layout: Layout, spec: Spec, state: str) -> str | None:
 
 async def _until_quiet(layout: Layout) -> None:
     """Wait until nobody has anything to send right now."""
-    now = datetime.now(UTC)
     quiet = 0
     while quiet < QUIET_TIMES:
         await asyncio.sleep(QUIET_SECONDS)
+        soon = await _now(layout) + SOON
         told = [await knock(layout.socket(spec.name), "due") for spec in SYSTEMS]
-        soon = any(one["next"] is not None and datetime.fromisoformat(one["next"]) <= now + SOON for one in told)
-        quiet = 0 if soon or any(one["in_flight"] for one in told) else quiet + 1
-        now = datetime.now(UTC)
+        due = any(one["next"] is not None and datetime.fromisoformat(one["next"]) <= soon for one in told)
+        quiet = 0 if due or any(one["in_flight"] for one in told) else quiet + 1
+
+
+async def _now(layout: Layout) -> datetime:
+    """Ask what time it is in the sandbox, which may be ahead."""
+    return datetime.fromisoformat((await knock(layout.socket(KSD.name), "clock"))["now"])

@@ -168,7 +168,7 @@ class Sandbox:
             await self._open_cases()
         summary = seed.summary(layout, self._ports, pki, certificates)
         layout.summary.write_text(json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
-        seed.write_requests(layout, summary)
+        seed.write_requests(layout, summary, now=datetime.now(UTC) + timedelta(seconds=self._ahead))
         return summary
 
     async def _open_cases(self) -> None:
