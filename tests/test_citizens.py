@@ -149,7 +149,7 @@ def test_every_sagsart_that_opens_a_case_occurs() -> None:
 def test_some_are_ill_from_two_employers() -> None:
     """One citizen, two open cases of Sagsart 11, two employers, two NemrefusionsIDs, in each municipality."""
     cases_of: dict[object, list[SyntheticCase]] = {}
-    for case in fifty():
+    for case in (*fifty(), *citizens.cases(500, municipalities=TWO, today=TODAY, seed=1)):
         cases_of.setdefault(case.citizen.cpr, []).append(case)
     twice = [found for found in cases_of.values() if len(found) > 1]
 
@@ -258,6 +258,7 @@ def test_the_command_writes_a_case_a_line() -> None:
     assert {row["Kommunekode"] for row in rows} == {"0751"}
     assert set(rows[0]) == set(listing.COLUMNS)
     assert any(row["CprNummer"][0] in "6789" for row in rows)
+    assert max(row["AnmeldelsesDato"] for row in rows) <= "2026-03-02"
     assert run(*options).stdout == as_csv.stdout
     assert all(value not in (None, "None") for row in rows for value in row.values())
 
