@@ -224,9 +224,11 @@ def test_states_and_dates_fit_each_other() -> None:
         assert case.last_day is None or case.first_day < case.last_day < TODAY
         assert (case.partial is not None) == (case.state == "DELVIST_RASKMELDT")
         assert (case.last_day is not None) == (case.state == "AFSLUTTET")
-        assert (case.extended_until is not None) == (case.state == "FORLAENGET")
-        assert case.state == "FORLAENGET" or case.review > TODAY
-        assert (case.review + timedelta(days=1)).day == 1
+        assert (case.extended is not None) == (case.state == "FORLAENGET")
+        if case.extended is not None:
+            first, last = case.extended
+            assert case.first_day + timedelta(weeks=22) < first <= TODAY < last
+            assert (first.day, (last + timedelta(days=1)).day) == (1, 1)
         assert LISTS["sagsarter"].get(case.sagsart)
         assert LISTS["sagstilstande"].get(case.state)
         assert LISTS["beskaeftigelsesstatusser"].get(case.employment)

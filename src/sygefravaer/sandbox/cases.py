@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -22,7 +22,7 @@ from sygefravaer import agreements
 from sygefravaer.contract.values import MUNICIPALITIES
 from sygefravaer.control import knock
 from sygefravaer.sandbox import citizens
-from sygefravaer.sandbox.parts import JOBCENTERS, KSD, SUBSTITUTES, Layout
+from sygefravaer.sandbox.parts import GATEWAY, JOBCENTERS, KSD, SUBSTITUTES, Layout
 from sygefravaer.sandbox.premises import broken
 
 Row = dict[str, Any]
@@ -84,15 +84,34 @@ async def open_all(layout: Layout, say: Say) -> bool:
     for spec in JOBCENTERS:
         await knock(layout.socket(spec.name), "policy", {"extensions": "manual"})
     progress = _Progress(sum(1 for _ in read(layout)), say)
-    with contextlib.closing(read(layout)) as rows:
-        workers = [asyncio.create_task(_open_some(layout, rows, progress)) for _ in range(AT_ONCE)]
-        try:
-            await asyncio.gather(*workers)
-        finally:
-            for worker in workers:
-                worker.cancel()
-            await asyncio.gather(*workers, return_exceptions=True)
+    async with _standing(layout):
+        with contextlib.closing(read(layout)) as rows:
+            await _open_from(layout, rows, progress)
     return progress.opened > 0
+
+
+@contextlib.asynccontextmanager
+async def _standing(layout: Layout) -> AsyncIterator[None]:
+    """
+    Let KSD's clock stand meanwhile, so that it does nothing by itself.
+
+    It would tell of the first cases while the last are being opened, and the start would wait for both.
+    """
+    door = layout.socket(KSD.name)
+    await knock(door, "clock", {"hold": True})
+    yield
+    now = (await knock(layout.socket(GATEWAY.name), "clock"))["now"]
+    await knock(door, "clock", {"now": now, "hold": False})
+
+
+async def _open_from(layout: Layout, rows: Iterator[Row], progress: _Progress) -> None:
+    workers = [asyncio.create_task(_open_some(layout, rows, progress)) for _ in range(AT_ONCE)]
+    try:
+        await asyncio.gather(*workers)
+    finally:
+        for worker in workers:
+            worker.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)
 
 
 class _Progress:
@@ -135,7 +154,6 @@ def _row(case: citizens.SyntheticCase) -> Row:
         "Beskaeftigelsesstatus": case.employment,
         "FoersteFravaersdag": case.first_day.isoformat(),
         "AnmeldelsesDato": case.reported.isoformat(),
-        "RevurderingsDato": case.review.isoformat(),
     }
     if case.closed:
         row["closed"] = True
@@ -149,13 +167,14 @@ def _row(case: citizens.SyntheticCase) -> Row:
         row["DelvisPeriode"] = [{"FraDato": case.partial.isoformat(), "FravaerstimerPrUge": "18.50"}]
     if case.last_day is not None:
         row["SidsteFravaersdag"] = case.last_day.isoformat()
-    if case.extended_until is not None:
+    if case.extended is not None:
+        first, last = case.extended
         row["Forlaengelse"] = [
             {
                 "Forlaengelseskode": "P27_1_2",
-                "FraDato": (case.review + timedelta(days=1)).isoformat(),
-                "TilDato": case.extended_until.isoformat(),
-                "AfgoerelsesDato": case.review.isoformat(),
+                "FraDato": first.isoformat(),
+                "TilDato": last.isoformat(),
+                "AfgoerelsesDato": (first - timedelta(days=1)).isoformat(),
             }
         ]
     return row

@@ -83,8 +83,8 @@ class SyntheticCase:
     """Its last day was known when it was reported: a closed absence, which nobody follows up."""
     questionnaire: date | None
     partial: date | None
-    review: date
-    extended_until: date | None
+    extended: tuple[date, date] | None
+    """First and last day of an extension. When a case is reassessed KSD counts by itself."""
 
 
 def citizens(seed: int = SEED) -> Iterator[Citizen]:
@@ -245,9 +245,13 @@ def _case(
         closed=course.closed,
         questionnaire=min(reported + timedelta(days=6), today) if asked else None,
         partial=recent if course.state == "DELVIST_RASKMELDT" else None,
-        review=_month_end(first_day + timedelta(weeks=_REVIEW_WEEKS)),
-        extended_until=_month_end(today + timedelta(weeks=26)) if course.state == "FORLAENGET" else None,
+        extended=_extension(first_day, today) if course.state == "FORLAENGET" else None,
     )
+
+
+def _extension(first_day: date, today: date) -> tuple[date, date]:
+    review = _month_end(first_day + timedelta(weeks=_REVIEW_WEEKS))
+    return review + timedelta(days=1), _month_end(today + timedelta(weeks=26))
 
 
 def _days() -> list[date]:

@@ -54,7 +54,7 @@ def _told(case: SyntheticCase) -> dict[str, str]:
         *(case.citizen.cpr.reveal(), case.citizen.name, case.sags_id, case.nemrefusions_id),
         *(case.municipality.kommunekode, case.municipality.cvr, case.state, case.sagsart, case.employment),
         *(cvr, employer, case.akasse, case.first_day, case.reported, case.questionnaire, case.partial),
-        *(case.last_day, case.extended_until),
+        *(case.last_day, case.extended and case.extended[1]),
     )
     return {name: str(value) for name, value in zip(COLUMNS, values, strict=True) if value}
 

@@ -173,15 +173,8 @@ class Sandbox:
 
     async def _open_cases(self) -> None:
         self._say(f"Opening the cases of {self._people.count} citizens")
-        gateway = self._processes[GATEWAY.name]
-        # KSD would tell of the first while the last are being opened, and the start would wait for both. So nobody
-        # takes a message until all are there; what was tried meanwhile goes again.
-        gateway.pause()
-        try:
-            if await cases.open_all(self._layout, self._say):
-                self._conversed = False
-        finally:
-            await gateway.start()
+        if await cases.open_all(self._layout, self._say):
+            self._conversed = False
         self._opened = True
         self._remember()
 
