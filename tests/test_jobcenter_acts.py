@@ -112,7 +112,15 @@ async def test_kategori_and_exemption_are_kept(play):
         await update(it, case, "VISITATION", Visitationskategori="2", VisitationsDato="2026-03-01")
         shown = await it.the_case(case)
         assert (shown["kategori"], shown["visited"]) == ("2", "2026-03-01")
-        assert shown["duties"] == [{"name": "first follow-up", "due": "2026-03-22", "clause": "s. 13 b(1)"}]
+        assert shown["duties"][0] == {
+            "name": "first talk",
+            "due": "2026-03-22",
+            "clause": "§ 13 b, stk. 1",
+            "ruleset": "R2014",
+            "confidence": "fact",
+            "subject": shown["jobcentersag_id"],
+            "overdue": False,
+        }
         await update(it, case, "STANDBY", JobcentersagStatus="UDEN_OPFOELGNING_P13F")
         assert (await it.the_case(case))["state"] == "UDEN_OPFOELGNING"
 

@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import pytest
 
-from jobcenter_rig import CPR, codes, ended, granted, later, sag, said, scene
+from jobcenter_rig import CPR, OTHER_CPR, codes, ended, granted, later, sag, said, scene
 from sygefravaer.contract.messages import kvittering_fejl, kvittering_ok
 from sygefravaer.errors import ActRefused
 from sygefravaer.jobcenter import Mode, Policy
@@ -145,8 +145,9 @@ async def test_a_slow_jobcentre_that_is_told_to_wait_for_a_person(play):
 async def test_a_day_that_means_never_is_for_a_person(play, mode):
     """A RevurderingsDato or Svarfrist at the end of the calendar is taken, and no day is counted from it."""
     async with play(policy=Policy(extensions=mode)) as it:
-        case = await known(it)
-        for given in ({"RevurderingsDato": date.max}, {"Svarfrist": date.max}):
+        cases = await known(it), sag(CprNummer=OTHER_CPR)
+        await it.tell(it.m1(cases[1]))
+        for case, given in zip(cases, ({"RevurderingsDato": date.max}, {"Svarfrist": date.max}), strict=True):
             assert (await it.tell(it.m3(case, **given))).TransportKvittering == kvittering_ok()
         await it.quiet()
         assert said(it.gateway.m4) == ([] if mode is Mode.SILENT else ["MODTAGET", "MODTAGET"])

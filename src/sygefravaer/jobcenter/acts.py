@@ -10,12 +10,13 @@ system serves one municipality. Lists have `limit` (100).
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any, Final
 from uuid import UUID
 
+from sygefravaer.contract.codes import LISTS
 from sygefravaer.contract.messages import Request
 from sygefravaer.contract.plain import to_plain
 from sygefravaer.contract.values import Cpr
@@ -23,12 +24,16 @@ from sygefravaer.control import Act, Fields, Json, Work, chaos_act, clock_act, h
 from sygefravaer.errors import ActRefused, CallFailed
 from sygefravaer.jobcenter.answering import snapshot_of
 from sygefravaer.jobcenter.cases import Sag
-from sygefravaer.jobcenter.duties import STATUS, Citizen, duties
+from sygefravaer.jobcenter.duties import Duty, duties, event_duty, extension_duty, may_exempt
+from sygefravaer.jobcenter.facts import Deed, Facts
 from sygefravaer.jobcenter.handwork import Handwork
 from sygefravaer.jobcenter.inbox import Event, Extension
+from sygefravaer.jobcenter.life import STATUS
 from sygefravaer.jobcenter.policy import Mode
 from sygefravaer.jobcenter.rooms import Rooms
+from sygefravaer.jobcenter.verdicts import Citizen
 from sygefravaer.lanes import Status
+from sygefravaer.law import danish_date
 from sygefravaer.store import Tx
 
 LIMIT: Final = 100
@@ -48,9 +53,11 @@ class Acts:
         acts: dict[str, Work] = {
             "health": self.health, "clock": clock_act(self._rooms.clock, self._rooms.wake), "due": self.due,
             "inbox": self.inbox, "answer_event": hand.answer_event, "answer_extension": hand.answer_extension,
-            "update": hand.update, "lookup_case": self.lookup_case, "lookup_list": self.lookup_list,
-            "cases": self.cases, "case": self.case, "messages": self.messages, "tasks": self.tasks,
-            "task_done": self.task_done, "policy": self.policy, "citizen": self.citizen,
+            "update": hand.update, "visit": hand.visit, "plan_talk": hand.plan_talk, "hold_talk": hand.hold_talk,
+            "standby": hand.standby, "exempt": hand.exempt, "resend_update": hand.resend_update,
+            "lookup_case": self.lookup_case, "lookup_list": self.lookup_list,
+            "cases": self.cases, "case": self.case, "duties": self.duties, "messages": self.messages,
+            "tasks": self.tasks, "task_done": self.task_done, "policy": self.policy, "citizen": self.citizen,
             "chaos": chaos_act(self._rooms.chaos),
         }  # fmt: skip
         return offered(acts)
@@ -164,19 +171,58 @@ class Acts:
             return {"cases": [await self._shown(tx, sag) for sag in found]}
 
     async def case(self, fields: Fields) -> Json:
-        """Show a jobcentersag by `sags_id` or `jobcentersag_id`: its sygedagpengesager, snapshots and duties."""
+        """Show a jobcentersag by `sags_id` or `jobcentersag_id`: its sygedagpengesager, snapshots and duties.
+
+        `deeds` are what was done, planned and missed on it; `may_exempt` says whether s. 13 f lets it do without
+        follow-up today, `scheme` what follows where sygedagpenge ended and the citizen is still incapacitated.
+        """
         sags_id, jobcentersag_id = fields.find("sags_id", UUID), fields.find("jobcentersag_id", UUID)
         municipality = fields.find("municipality_cvr", str)
         fields.done()
         async with self._rooms.store.tx() as tx:
             sag, _ = await self._rooms.found(tx, municipality, sags_id, jobcentersag_id)
             linked = await self._rooms.register.cases_of(tx, sag.jobcentersag_id)
-            expected = duties(sag.life, first_day=sag.first_day, kategori=sag.kategori, visited=sag.visited)
+            facts, today = await self._rooms.register.facts(tx, sag), danish_date(self._rooms.clock.now())
+            found = [*self._duties(facts, today), *await self._answers(tx, {case.sags_id for case in linked})]
             return {
                 **await self._shown(tx, sag),
-                "duties": to_plain(expected),
+                "duties": _in_order(found, today),
+                "deeds": [_shown_deed(deed) for deed in facts.deeds],
+                "may_exempt": may_exempt(facts, self._rooms.law, on=today),
                 "snapshots": {str(case.sags_id): to_plain(snapshot_of(case.snapshot)) for case in linked},
             }
+
+    async def duties(self, fields: Fields) -> Json:
+        """List what is to be done on all open cases, by its last day; `overdue` marks what is late.
+
+        `until` is the last day to look at.
+        """
+        until, limit = fields.find("until", date), fields.find("limit", int)
+        fields.done()
+        today = danish_date(self._rooms.clock.now())
+        async with self._rooms.store.snapshot() as tx:
+            found = await self._answers(tx, None)
+            for sag in await self._rooms.register.open_sager(tx):
+                found += self._duties(await self._rooms.register.facts(tx, sag), today)
+        found = [duty for duty in found if until is None or duty.due <= until]
+        return {"duties": _in_order(found, today)[: limit or LIMIT]}
+
+    def _duties(self, facts: Facts, today: date) -> list[Duty]:
+        return list(duties(facts, self._rooms.law, on=today))
+
+    async def _answers(self, tx: Tx, cases: Collection[UUID] | None) -> list[Duty]:
+        """List the answers that KSD waits for: about these cases, or about all."""
+        law = self._rooms.law
+        events, requests = await self._rooms.inbox.unanswered(tx)
+        return [
+            event_duty(law, row["besked_id"], received=danish_date(row["received_at"]))
+            for row in events
+            if cases is None or row["sags_id"] in cases
+        ] + [
+            extension_duty(law, row["anmodning_id"], row["svarfrist"], received=danish_date(row["received_at"]))
+            for row in requests
+            if cases is None or row["sags_id"] in cases
+        ]
 
     async def messages(self, fields: Fields) -> Json:
         """List what was `received` and what was `sent`, the newest first; no `receipt` yet is null."""
@@ -206,22 +252,27 @@ class Acts:
     # --- how it behaves ---
 
     async def policy(self, fields: Fields) -> Json:
-        """Tell how events and extensions are answered by itself; what is given is changed first, and kept.
+        """Tell what is answered and followed up by itself, and how; what is given is changed first, and kept.
 
-        `events` and `extensions`: diligent, slow, silent, wrong or manual. In seconds: `event_delay`,
-        `extension_delay` (after Svarfrist), `extension_length`.
+        `events`, `extensions` and `follow_up`: diligent, slow, silent, wrong or manual. In seconds: `event_delay`,
+        `extension_delay` (after Svarfrist), `extension_length`, `follow_up_delay` (after a duty's last day).
         """
-        changes: Json = {name: fields.choice(name, Mode) for name in ("events", "extensions")}
-        for name in ("event_delay", "extension_delay", "extension_length"):
+        changes: Json = {name: fields.choice(name, Mode) for name in ("events", "extensions", "follow_up")}
+        for name in ("event_delay", "extension_delay", "extension_length", "follow_up_delay"):
             seconds = fields.find(name, float)
             changes[name] = None if seconds is None else timedelta(seconds=seconds)
         fields.done()
         changes = {name: value for name, value in changes.items() if value is not None}
         if changes:
-            policy = replace(self._rooms.answering.policy, **changes)
+            answering = self._rooms.answering
+            policy = replace(answering.policy, **changes)
             async with self._rooms.store.tx() as tx:
                 await self._rooms.register.keep_policy(tx, json.dumps(policy.as_json()))
-            self._rooms.answering.policy = policy
+            answering.policy = policy
+            async with self._rooms.store.tx() as tx:
+                at = self._rooms.clock.now() if answering.follows else None
+                await self._rooms.register.deeds.look_at_all(tx, at)
+            self._rooms.wake()
         return self._rooms.answering.policy.as_json()
 
     async def citizen(self, fields: Fields) -> Json:
@@ -263,6 +314,28 @@ class Acts:
         }
 
 
+def _in_order(found: Iterable[Duty], today: date) -> list[Json]:
+    return [
+        {**to_plain(duty), "overdue": duty.due < today}
+        for duty in sorted(found, key=lambda duty: (duty.due, duty.name))
+    ]
+
+
+def _shown_deed(deed: Deed) -> Json:
+    """Show a deed with the texts of its codes."""
+    texts = {
+        name: LISTS[codes].get(kode).tekst
+        for name, codes, kode in (
+            ("kategori_text", "visitationskategorier", deed.kategori),
+            ("kind_text", "opfoelgningstyper", deed.kind),
+            ("form_text", "opfoelgningsformer", deed.form),
+            ("outcome_text", "udfald", deed.outcome),
+        )
+        if kode is not None
+    }
+    return {**to_plain(deed), "held": deed.held, **texts}
+
+
 def _shown_event(event: Event) -> Json:
     return {**_origin(event), "verdict": event.verdict.value, "code": event.code, "answer": event.answer}
 
@@ -288,6 +361,7 @@ _COUNTS: Final = """
 SELECT (SELECT count(*) FROM received) AS received,
        (SELECT count(*) FROM sent) AS sent,
        (SELECT count(*) FROM sent WHERE receipt IS NOT NULL) AS receipts,
+       (SELECT count(*) FROM follow_up) AS deeds,
        (SELECT count(*) FROM jobcentersag WHERE state <> 'AFSLUTTET') AS open_cases,
        (SELECT count(*) FROM extension WHERE state = 'waiting') AS open_extensions,
        (SELECT count(*) FROM task WHERE done_at IS NULL) AS open_tasks

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MPL-2.0
 """
-What a jobcentre does by itself when its time has come: answers that were put off, and HentSag about an early change.
+What a jobcentre does by itself when its time has come.
+
+Answers that were put off, HentSag about an early change, and the next step in its own cases.
 
 The instants stand in the database, so a restart forgets none. Each thing is done in a transaction of its own that
 also takes its instant away; what fails keeps it, or gets a later one.
@@ -20,11 +22,15 @@ from sygefravaer.clock import Clock
 from sygefravaer.contract.messages import HentSagResponse
 from sygefravaer.errors import StoreError, SygefravaerError
 from sygefravaer.jobcenter.answering import Answering, snapshot_bytes
-from sygefravaer.jobcenter.cases import Register
-from sygefravaer.jobcenter.duties import ENDED
+from sygefravaer.jobcenter.cases import Register, Sag
+from sygefravaer.jobcenter.facts import Deed, Facts, What
+from sygefravaer.jobcenter.following import Step, next_step, told
 from sygefravaer.jobcenter.inbox import Inbox
 from sygefravaer.jobcenter.policy import plan_opened
-from sygefravaer.store import Store
+from sygefravaer.jobcenter.telling import Telling
+from sygefravaer.jobcenter.verdicts import ENDED
+from sygefravaer.law import Law, danish_date
+from sygefravaer.store import Store, Tx
 
 LOG: Final = logging.getLogger(__name__)
 
@@ -49,6 +55,8 @@ class Agenda:
         register: Register,
         inbox: Inbox,
         answering: Answering,
+        telling: Telling,
+        law: Law,
         sent: Callable[[], None],
     ) -> None:
         """`sent` is called when something was put into the outbox."""
@@ -58,6 +66,8 @@ class Agenda:
         self._register = register
         self._inbox = inbox
         self._answering = answering
+        self._telling = telling
+        self._law = law
         self._sent = sent
         self._wake = asyncio.Event()
         self.busy = 0
@@ -90,7 +100,7 @@ class Agenda:
         self.busy += 1
         try:
             done = 0
-            while await self._event() or await self._extension():
+            while await self._event() or await self._extension() or await self._follow_up():
                 done += 1
             return done + await self._questions()
         finally:
@@ -121,6 +131,42 @@ class Agenda:
                     await self._inbox.put_off_extension(tx, extension, now + LATER)
                 return True
         return False
+
+    async def _follow_up(self) -> bool:
+        """Look at the jobcentersag whose time has come, do its next step if that is due, and say when to look again."""
+        now = self._clock.now()
+        async with self._store.tx() as tx:
+            due = await self._register.deeds.due(tx, now)
+            sag = await self._register.sag(tx, due) if due else None
+            if sag is None:
+                return False
+            again: datetime | None = now
+            try:
+                async with tx.savepoint():
+                    facts = await self._register.facts(tx, sag)
+                    step = next_step(self._answering.policy, facts, self._law, now=now)
+                    if step is not None and step.at <= now:
+                        await self._do(tx, sag, facts, step, now=now)
+                    else:
+                        again = step.at if step else None
+            except SygefravaerError as error:
+                _put_off(error)
+                again = now + LATER
+            await self._register.deeds.look_at(tx, sag.jobcentersag_id, again)
+            return True
+
+    async def _do(self, tx: Tx, sag: Sag, facts: Facts, step: Step, *, now: datetime) -> None:
+        """Do a step, and tell KSD of it for each sygedagpengesag that runs."""
+        wire = told(self._answering.policy, step, facts, self._law, now=now)
+        if wire is None:
+            test = Deed(what=What.TEST, day=danish_date(now))
+            await self._register.deeds.note(tx, sag.jobcentersag_id, test, now=now)
+            return
+        again = False
+        for case in await self._register.cases_of(tx, sag.jobcentersag_id):
+            if not case.ended:
+                _, sag = await self._telling.tell(tx, sag, case, wire, now=now, again=again)
+                again = True
 
     async def _questions(self) -> int:
         async with self._store.read() as tx:
@@ -172,11 +218,12 @@ class Agenda:
                 return
             await self._register.mark_opened(tx, municipality, sags_id)
             if snapshot.SagsVersion >= case.version:
-                await self._register.apply(
+                sag = await self._register.apply(
                     tx, municipality, snapshot, snapshot_bytes(snapshot), opened=True, ask_at=None, now=now
                 )
                 if snapshot.SagsTilstand in ENDED:
-                    await self._inbox.withdraw(tx, municipality, sags_id)
+                    await self._answering.withdrawn(tx, municipality, sags_id, now=now)
+                await self._answering.look_at(tx, sag.jobcentersag_id, now=now)
             plan = plan_opened(self._answering.policy, now=now)
             for event in await self._inbox.early(tx, municipality, sags_id):
                 await self._inbox.put_off(tx, event, plan.due)

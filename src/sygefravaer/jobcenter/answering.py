@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import date, datetime
-from typing import Final, TypeVar
+from typing import TypeVar
 from uuid import UUID
 
 from sygefravaer import soap
@@ -18,32 +18,26 @@ from sygefravaer.contract.messages import SygefravaerssagType
 from sygefravaer.contract.names import NS_FAELLES
 from sygefravaer.contract.values import MUNICIPALITIES
 from sygefravaer.jobcenter.cases import Register, Sag
-from sygefravaer.jobcenter.duties import Citizen, Trigger
 from sygefravaer.jobcenter.inbox import Event, Extension, Inbox, Origin
+from sygefravaer.jobcenter.life import Trigger, scheme_refused
 from sygefravaer.jobcenter.policy import (
-    ACCEPTERET,
     AFVIST,
     FINAL,
-    NEVER,
     Asked,
     EventAnswer,
     ExtensionAnswer,
-    Granted,
     Mode,
     Policy,
-    danish_date,
     settled_event,
     settled_extension,
 )
 from sygefravaer.jobcenter.sending import Outbox
+from sygefravaer.jobcenter.verdicts import Citizen
 from sygefravaer.jobcenter.writing import Writer
+from sygefravaer.law import NEVER, Law, danish_date
 from sygefravaer.store import Tx
 
 SaidT = TypeVar("SaidT", Event, Extension)
-
-PENSIONIST: Final = "PENSIONIST_PARAGRAF25"
-UNDECIDED: Final = frozenset({"INGEN_GRUND_OPFYLDT", "VARIGHED_OPBRUGT"})
-"""Refusals of an extension after which the citizen is still incapacitated: jobafklaring."""
 
 
 def snapshot_bytes(snapshot: SygefravaerssagType) -> bytes:
@@ -59,10 +53,13 @@ def snapshot_of(element: bytes) -> SygefravaerssagType:
 class Answering:
     """Answers of one jobcentre system; `policy` and `writer` may be exchanged while it runs."""
 
-    def __init__(self, *, register: Register, inbox: Inbox, outbox: Outbox, writer: Writer, policy: Policy) -> None:
+    def __init__(
+        self, *, register: Register, inbox: Inbox, outbox: Outbox, writer: Writer, policy: Policy, law: Law
+    ) -> None:
         self._register = register
         self._inbox = inbox
         self._outbox = outbox
+        self._law = law
         self.writer = writer
         self.policy = policy
 
@@ -100,12 +97,9 @@ class Answering:
         return Asked(
             revurderingsdato=extension.revurderingsdato,
             svarfrist=extension.svarfrist,
-            pensionist=extension.anmodningstype == PENSIONIST,
+            anmodningstype=extension.anmodningstype,
             mulige=extension.mulige,
-            granted=tuple(
-                Granted(kode=each.Forlaengelseskode, fra=each.FraDato, til=each.TilDato)
-                for each in snapshot.Forlaengelse
-            ),
+            granted=snapshot.Forlaengelse,
             known=case is not None,
             citizen=await self.citizen(tx, origin.municipality_cvr, snapshot),
             ended_by=case.ended_by if case and case.ended else None,
@@ -146,8 +140,35 @@ class Answering:
         )
         await self._inbox.extension_answered(tx, extension, answer.code, due=due)
         if answer.code in FINAL and sag:
-            await self._register.move(tx, sag, after(answer), now=now)
+            await self._assessed(tx, sag, answer, on=assessed or danish_date(now), now=now)
         return sent
+
+    async def _assessed(self, tx: Tx, sag: Sag, answer: ExtensionAnswer, *, on: date, now: datetime) -> None:
+        """Move the jobcentersag when a final answer was given: on, or to what follows when it was the last word."""
+        scheme = scheme_refused(self._law, answer.aarsag, on) if answer.code == AFVIST and answer.aarsag else None
+        moved = replace(sag, life=sag.life.moved(Trigger.UNDECIDED)) if scheme else sag
+        if moved.life is not sag.life:
+            await self._register.keep(tx, replace(moved, scheme=scheme), now=now)
+        elif not await self._inbox.waits(tx, sag.jobcentersag_id):
+            await self._register.move(tx, sag, Trigger.ANSWERED, now=now)
+
+    async def withdrawn(self, tx: Tx, municipality_cvr: str, sags_id: UUID, *, now: datetime) -> None:
+        """Close the requests about a case that has ended; what else hangs on its jobcentersag goes on."""
+        await self._inbox.withdraw(tx, municipality_cvr, sags_id)
+        case = await self._register.case(tx, municipality_cvr, sags_id)
+        sag = await self._register.sag(tx, case.jobcentersag_id) if case else None
+        if sag and not await self._inbox.waits(tx, sag.jobcentersag_id):
+            await self._register.move(tx, sag, Trigger.ANSWERED, now=now)
+
+    async def look_at(self, tx: Tx, jobcentersag_id: UUID, *, now: datetime) -> None:
+        """Let the policy look at a jobcentersag at once, if it follows any up by itself."""
+        if self.follows:
+            await self._register.deeds.look_at(tx, jobcentersag_id, now)
+
+    @property
+    def follows(self) -> bool:
+        """Say whether the policy follows cases up by itself."""
+        return self.policy.follow_up not in {Mode.SILENT, Mode.MANUAL}
 
     async def say_extension_due(self, tx: Tx, extension: Extension, *, now: datetime) -> None:
         """Give a request the final answer that was put off; one that a reminder moved to never is for a person."""
@@ -165,10 +186,3 @@ class Answering:
 def _of_today(what: SaidT, sag: Sag | None) -> SaidT:
     """Put the citizen's number of today in the place of the one that stood in what is answered."""
     return what if sag is None else replace(what, origin=replace(what.origin, cpr=sag.cpr))
-
-
-def after(answer: ExtensionAnswer) -> Trigger:
-    """Say what a final answer does to the jobcentersag."""
-    if answer.code != ACCEPTERET and answer.aarsag in UNDECIDED:
-        return Trigger.UNDECIDED
-    return Trigger.ANSWERED

@@ -16,7 +16,11 @@ from uuid import UUID, uuid4
 
 from sygefravaer.contract.messages import SygefravaerssagType
 from sygefravaer.contract.values import Cpr
-from sygefravaer.jobcenter.duties import ENDED, Citizen, Life, State, Trigger
+from sygefravaer.jobcenter.deeds import Deeds
+from sygefravaer.jobcenter.facts import Facts
+from sygefravaer.jobcenter.life import Life, State, Trigger, scheme_ended
+from sygefravaer.jobcenter.verdicts import ENDED, Citizen
+from sygefravaer.law import Law, danish_date
 from sygefravaer.store import Row, Tx
 from sygefravaer.vault import Vault
 
@@ -35,6 +39,8 @@ class Sag:
     kategori: str | None
     visited: date | None
     first_day: date
+    scheme: str | None = None
+    """What follows where sygedagpenge end and the citizen is still incapacitated."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +55,9 @@ class LinkedCase:
     tilstand: str
     ended_by: str | None
     opened: bool
+    kategori: str | None
+    """The Visitationskategori that KSD told last."""
+    reopened_at: datetime | None
     snapshot: bytes
     """The element Sygefravaerssag as it came, opened."""
 
@@ -61,8 +70,10 @@ class LinkedCase:
 class Register:
     """The cases of one jobcentre system, for all the municipalities it serves."""
 
-    def __init__(self, vault: Vault) -> None:
+    def __init__(self, vault: Vault, law: Law) -> None:
         self._vault = vault
+        self._law = law
+        self.deeds = Deeds()
 
     # --- citizens ---
 
@@ -163,7 +174,7 @@ class Register:
         found = [self._sag(row) for row in rows]
         if found:
             for other in found[1:]:
-                await self._merge(tx, other, into=found[0], now=now)
+                found[0] = await self._merge(tx, other, into=found[0], now=now)
             return await self._renumbered(tx, found[0], snapshot.CprNummer)
         before = await self.sag(tx, linked) if linked else None
         if before:
@@ -179,7 +190,7 @@ class Register:
         await tx.run(
             """
             UPDATE jobcentersag SET state = %(state)s, before = %(before)s, kategori = %(kategori)s,
-                visited = %(visited)s, first_day = %(first_day)s, changed_at = %(now)s
+                visited = %(visited)s, first_day = %(first_day)s, scheme = %(scheme)s, changed_at = %(now)s
             WHERE jobcentersag_id = %(id)s
             """,
             id=sag.jobcentersag_id,
@@ -188,15 +199,24 @@ class Register:
             kategori=sag.kategori,
             visited=sag.visited,
             first_day=sag.first_day,
+            scheme=sag.scheme,
             now=now,
         )
+        if sag.life.state is State.AFSLUTTET:
+            await self.deeds.close(tx, sag.jobcentersag_id)
         return sag
 
-    async def settle_life(self, tx: Tx, sag: Sag, *, reopened: bool, now: datetime) -> Sag:
+    async def facts(self, tx: Tx, sag: Sag) -> Facts:
+        """Gather what the duties of a jobcentersag depend on."""
+        return await self.deeds.facts(
+            tx, sag.jobcentersag_id, state=sag.life.standing, kategori=sag.kategori, first_day=sag.first_day
+        )
+
+    async def settle_life(self, tx: Tx, sag: Sag, *, reopened: bool, now: datetime, scheme: str | None = None) -> Sag:
         """Close a jobcentersag on which no open case hangs any more; find the first day of those that do.
 
         `reopened` says that a case began to run, first or again, which opens a closed jobcentersag. One that the
-        jobcentre closed itself stays closed whatever else is told of its cases.
+        jobcentre closed itself stays closed whatever else is told of its cases. `scheme` follows the end that is told.
         """
         row = await tx.one(
             """
@@ -208,8 +228,8 @@ class Register:
             ended=sorted(ENDED),
         )
         if row is None or not row["running"]:
-            return await self.move(tx, sag, Trigger.CLOSE, now=now)
-        sag = replace(sag, first_day=row["first_day"])
+            return await self.move(tx, replace(sag, scheme=scheme or sag.scheme), Trigger.CLOSE, now=now)
+        sag = replace(sag, first_day=row["first_day"], scheme=None if reopened else sag.scheme)
         return await (self.move(tx, sag, Trigger.REOPEN, now=now) if reopened else self.keep(tx, sag, now=now))
 
     async def _open(self, tx: Tx, municipality_cvr: str, snapshot: SygefravaerssagType, *, now: datetime) -> Sag:
@@ -255,13 +275,19 @@ class Register:
         )
         return replace(sag, cpr=cpr)
 
-    async def _merge(self, tx: Tx, other: Sag, *, into: Sag, now: datetime) -> None:
+    async def _merge(self, tx: Tx, other: Sag, *, into: Sag, now: datetime) -> Sag:
+        """Make two jobcentersager one; what has come further goes on, and the later visitation counts."""
         await tx.run(
             "UPDATE sygedagpengesag SET jobcentersag_id = %(into)s WHERE jobcentersag_id = %(id)s",
             into=into.jobcentersag_id,
             id=other.jobcentersag_id,
         )
+        await self.deeds.hand_over(tx, other.jobcentersag_id, to=into.jobcentersag_id)
         await self.move(tx, other, Trigger.CLOSE, now=now)
+        later = max((into, other), key=lambda sag: (sag.kategori is not None, sag.visited or date.min))
+        life = other.life if into.life.standing is State.MODTAGET else into.life
+        merged = replace(into, life=life, kategori=later.kategori, visited=later.visited)
+        return await self.keep(tx, merged, now=now)
 
     def _sag(self, row: Row) -> Sag:
         return Sag(
@@ -272,6 +298,7 @@ class Register:
             kategori=row["kategori"],
             visited=row["visited"],
             first_day=row["first_day"],
+            scheme=row["scheme"],
         )
 
     async def sager(self, tx: Tx, *, cpr: Cpr | None, state: str | None, limit: int) -> list[Sag]:
@@ -286,6 +313,11 @@ class Register:
             state=state,
             limit=limit,
         )
+        return [self._sag(row) for row in rows]
+
+    async def open_sager(self, tx: Tx) -> list[Sag]:
+        """List every jobcentersag that is open."""
+        rows = await tx.all("SELECT * FROM jobcentersag WHERE state <> 'AFSLUTTET' ORDER BY opened_at, jobcentersag_id")
         return [self._sag(row) for row in rows]
 
     # --- sygedagpengesager ---
@@ -327,20 +359,27 @@ class Register:
         `element` is the Sygefravaerssag as it came. `ask_at` is when HentSag is to be asked if OPRETTET has not come.
         """
         known = await self.case(tx, municipality_cvr, snapshot.SagsID)
+        reopened = (known is None or known.ended) and snapshot.SagsTilstand not in ENDED
         sag = await self.home(tx, municipality_cvr, snapshot, linked=known.jobcentersag_id if known else None, now=now)
         await tx.run(
             """
             INSERT INTO sygedagpengesag (municipality_cvr, sags_id, jobcentersag_id, nemrefusions_id, version, tilstand,
-                                         ended_by, opened, ask_at, first_day, snapshot, changed_at)
+                                         ended_by, opened, ask_at, first_day, snapshot, changed_at, expected,
+                                         early_since, beskaeftigelse, known_at, reopened_at, kategori)
             VALUES (%(cvr)s, %(sags_id)s, %(sag)s, %(nemref)s, %(version)s, %(tilstand)s, %(ended_by)s, %(opened)s,
-                    %(ask_at)s, %(first_day)s, %(snapshot)s, %(now)s)
+                    %(ask_at)s, %(first_day)s, %(snapshot)s, %(now)s, %(expected)s, %(early_since)s,
+                    %(beskaeftigelse)s, %(now)s, %(reopened_at)s, %(kategori)s)
             ON CONFLICT (municipality_cvr, sags_id) DO UPDATE SET
                 jobcentersag_id = EXCLUDED.jobcentersag_id, nemrefusions_id = EXCLUDED.nemrefusions_id,
                 version = EXCLUDED.version, tilstand = EXCLUDED.tilstand, ended_by = EXCLUDED.ended_by,
                 opened = sygedagpengesag.opened OR EXCLUDED.opened,
                 ask_at = CASE WHEN sygedagpengesag.opened OR EXCLUDED.opened THEN NULL
                               ELSE coalesce(sygedagpengesag.ask_at, EXCLUDED.ask_at) END,
-                first_day = EXCLUDED.first_day, snapshot = EXCLUDED.snapshot, changed_at = EXCLUDED.changed_at
+                first_day = EXCLUDED.first_day, snapshot = EXCLUDED.snapshot, changed_at = EXCLUDED.changed_at,
+                expected = EXCLUDED.expected, kategori = EXCLUDED.kategori, beskaeftigelse = EXCLUDED.beskaeftigelse,
+                early_since = CASE WHEN EXCLUDED.early_since IS NULL THEN NULL
+                                   ELSE coalesce(sygedagpengesag.early_since, EXCLUDED.early_since) END,
+                reopened_at = coalesce(EXCLUDED.reopened_at, sygedagpengesag.reopened_at)
             """,
             cvr=municipality_cvr,
             sags_id=snapshot.SagsID,
@@ -353,11 +392,18 @@ class Register:
             ask_at=None if opened else ask_at,
             first_day=snapshot.FoersteFravaersdag,
             snapshot=self.seal_snapshot(element),
+            expected=snapshot.ForventetRaskmeldingsdato,
+            early_since=danish_date(now) if snapshot.TidligOpfoelgning else None,
+            beskaeftigelse=snapshot.Beskaeftigelsesstatus,
+            kategori=snapshot.Visitationskategori,
+            reopened_at=now if reopened and known is not None else None,
             now=now,
         )
         if sag.kategori is None and snapshot.Visitationskategori:
             sag = replace(sag, kategori=snapshot.Visitationskategori)
-        return await self.settle_life(tx, sag, reopened=known is None or known.ended, now=now)
+        ended_by = snapshot.Afslutningsaarsag if snapshot.SagsTilstand in ENDED else None
+        scheme = scheme_ended(self._law, ended_by, snapshot.AfslutningsDato or danish_date(now)) if ended_by else None
+        return await self.settle_life(tx, sag, reopened=reopened, scheme=scheme, now=now)
 
     async def mark_opened(self, tx: Tx, municipality_cvr: str, sags_id: UUID) -> None:
         """Note that OPRETTET of a case has been seen, however late."""
@@ -400,5 +446,7 @@ class Register:
             tilstand=row["tilstand"],
             ended_by=row["ended_by"],
             opened=row["opened"],
+            kategori=row["kategori"],
+            reopened_at=row["reopened_at"],
             snapshot=self.open_snapshot(row["snapshot"]),
         )

@@ -1,266 +1,226 @@
 # SPDX-License-Identifier: MPL-2.0
 """
-What a jobcentre must do, and when: the life of a jobcentersag and the verdict on an event. Pure.
+What a jobcentre must do, and by when: facts and the law of a day in, duties out. Pure.
 
-A jobcentersag is one citizen's spell of illness in one municipality; several sygedagpengesager may hang on it. Its
-life is one table. The duties name their clause; a duty that a later law takes away is a row with a last day.
+The law of a duty is that of the day it begins on: a follow-up is due by the law of the last one's day, a team by that
+of the visitation's. Weeks and months count from the first absence day, that day included: the eighth week ends 55 days
+after it. Two readings are ours: what counts as the first talk stands in the code list of follow-ups (`opfylder`) and
+in the norm `first_talk_form`; and the months in which four follow-ups are wanted are counted from the first day.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 from typing import Final
+from uuid import UUID
+
+from sygefravaer.contract.codes import LISTS
+from sygefravaer.jobcenter.facts import Deed, Facts, What
+from sygefravaer.jobcenter.life import TALK, TEAM, State, state_of
+from sygefravaer.law import NEVER, Law, Norm, Rule, danish_date, months_after, working_day
+
+DAY: Final = timedelta(days=1)
+EARLY: Final = "early_talk"
+FOLLOW_UP: Final = "follow_up"
+"""Words of the column `opfylder`, beside those of `life`."""
+
+OVER: Final = frozenset({State.AFSLUTTET, State.JOBAFKLARING})
+"""States in which nothing is left to do."""
+AGREED: Final = "aftalt"
 
 
-class State(StrEnum):
-    """The states of a jobcentersag."""
+class Name(StrEnum):
+    """The duties; the last two are follow-ons of the list of outcomes."""
 
-    MODTAGET = "MODTAGET"
-    VISITERET = "VISITERET"
-    FOERSTE_OPFOELGNING = "FOERSTE_OPFOELGNING"
-    LOEBENDE_OPFOELGNING = "LOEBENDE_OPFOELGNING"
-    UDEN_OPFOELGNING = "UDEN_OPFOELGNING"
-    STANDBY = "STANDBY"
-    REHABTEAM = "REHABTEAM"
-    VURDERER_FORLAENGELSE = "VURDERER_FORLAENGELSE"
-    JOBAFKLARING = "JOBAFKLARING"
-    AFSLUTTET = "AFSLUTTET"
-
-
-class Trigger(StrEnum):
-    """What can move a jobcentersag."""
-
-    QUICK = "kategori 1 chosen"
-    FOLLOW_UP = "kategori 2 chosen"
-    TEAM = "kategori 3 chosen"
-    TALK = "first follow-up held"
-    EXEMPT = "no follow-up needed"
-    STAND_BY = "serious illness"
-    ASKED = "extension asked for"
-    ANSWERED = "extension answered"
-    UNDECIDED = "refused and still incapacitated"
-    TRANSFER = "another scheme takes over"
-    CLOSE = "no sygedagpengesag is open"
-    REOPEN = "a sygedagpengesag runs again"
-
-
-Moves = Mapping[Trigger, State | None]
-"""Where a trigger leads; `None` is the state before the present one."""
-
-_VISIT: Final[Moves] = {
-    Trigger.QUICK: State.VISITERET,
-    Trigger.FOLLOW_UP: State.FOERSTE_OPFOELGNING,
-    Trigger.TEAM: State.REHABTEAM,
-}
-_ANY_TIME: Final[Moves] = {
-    Trigger.STAND_BY: State.STANDBY,
-    Trigger.EXEMPT: State.UDEN_OPFOELGNING,
-    Trigger.ASKED: State.VURDERER_FORLAENGELSE,
-    Trigger.TRANSFER: State.JOBAFKLARING,
-    Trigger.CLOSE: State.AFSLUTTET,
-}
-_TALK: Final[Moves] = {Trigger.TALK: State.LOEBENDE_OPFOELGNING}
-
-TRANSITIONS: Final[Mapping[State, Moves]] = {
-    State.MODTAGET: {**_VISIT, **_ANY_TIME, **_TALK},
-    State.VISITERET: {**_VISIT, **_ANY_TIME, **_TALK},
-    State.FOERSTE_OPFOELGNING: {**_VISIT, **_ANY_TIME, **_TALK},
-    State.REHABTEAM: {**_VISIT, **_ANY_TIME, **_TALK},
-    # A new kategori does not undo the first talk, except that a team takes the case over.
-    State.LOEBENDE_OPFOELGNING: {**_ANY_TIME, Trigger.TEAM: State.REHABTEAM},
-    State.UDEN_OPFOELGNING: {**_VISIT, **_ANY_TIME, **_TALK},
-    State.STANDBY: {**_VISIT, **_ANY_TIME, **_TALK},
-    State.VURDERER_FORLAENGELSE: {
-        Trigger.ANSWERED: None,
-        Trigger.UNDECIDED: State.JOBAFKLARING,
-        Trigger.TRANSFER: State.JOBAFKLARING,
-        Trigger.CLOSE: State.AFSLUTTET,
-    },
-    State.JOBAFKLARING: {Trigger.CLOSE: State.AFSLUTTET, Trigger.REOPEN: None},
-    State.AFSLUTTET: {Trigger.REOPEN: None},
-}
-
-STATUS: Final[Mapping[State, str]] = {
-    State.MODTAGET: "MODTAGET",
-    State.VISITERET: "VISITERET",
-    State.FOERSTE_OPFOELGNING: "I_OPFOELGNING",
-    State.LOEBENDE_OPFOELGNING: "I_OPFOELGNING",
-    State.UDEN_OPFOELGNING: "UDEN_OPFOELGNING_P13F",
-    State.STANDBY: "STANDBY",
-    State.REHABTEAM: "REHABTEAM",
-    State.VURDERER_FORLAENGELSE: "VURDERER_FORLAENGELSE",
-    State.JOBAFKLARING: "OVERGAAET",
-    State.AFSLUTTET: "AFSLUTTET",
-}
-"""The JobcentersagStatus that tells KSD of a state."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Life:
-    """Where a jobcentersag is, and where it was before that."""
-
-    state: State = State.MODTAGET
-    before: State = State.MODTAGET
-
-    def moved(self, trigger: Trigger) -> Life:
-        """Say where a trigger leads; one that has no row in the table leads nowhere."""
-        moves = TRANSITIONS[self.state]
-        if trigger not in moves:
-            return self
-        target = moves[trigger] or self.before
-        if target is self.state:
-            return self
-        # What the assessment of an extension interrupted is also what a reopened case goes back to.
-        before = self.before if self.state is State.VURDERER_FORLAENGELSE else self.state
-        return Life(state=target, before=before)
-
-
-_KATEGORIER: Final[Mapping[str, Trigger]] = {"1": Trigger.QUICK, "2": Trigger.FOLLOW_UP, "3": Trigger.TEAM}
-
-
-def triggers(types: Iterable[str], *, kategori: str | None, held: bool, status: str | None) -> Iterator[Trigger]:
-    """Say what an update (SF2095) does to the jobcentersag that it tells of, by its Opdateringstyper in their order.
-
-    `held`: a follow-up in it was held. `status` is a JobcentersagStatus that was asked for; with STANDBY it tells
-    exemption (s. 13 f) from serious illness.
-    """
-    for kind in types:
-        match kind:
-            case "VISITATION":
-                if kategori is not None and kategori in _KATEGORIER:
-                    yield _KATEGORIER[kategori]
-            case "OPFOELGNING" if held:
-                yield Trigger.TALK
-            case "STANDBY":
-                yield Trigger.EXEMPT if status == STATUS[State.UDEN_OPFOELGNING] else Trigger.STAND_BY
-            case "OVERGANG":
-                yield Trigger.TRANSFER
-            case "SAG_LUKKET":
-                yield Trigger.CLOSE
-
-
-# --- the verdict on an event (SF2090) ---
-
-
-class Verdict(StrEnum):
-    """What a jobcentre does with an event."""
-
-    APPLIED = "applied"
-    EARLY = "early"
-    """Applied, but the case was never opened: answered when OPRETTET comes, or HentSag has told."""
-    REPEATED = "repeated"
-    OBSOLETE = "obsolete"
-    REFUSED = "refused"
-
-
-OPRETTET: Final = "OPRETTET"
-AENDRET: Final = "AENDRET"
-AFSLUTTET: Final = "AFSLUTTET"
-
-FORAELDET_VERSION: Final = "FORAELDET_VERSION"
-"""The Begrundelse of a MODTAGET that settles an event which a later version has overtaken."""
-
-ENDED: Final = frozenset({"AFSLUTTET", "ANNULLERET", "OVERFLYTTET"})
-"""The values of SagsTilstand in which a sygedagpengesag runs no more."""
-
-OPEN_WAIT: Final = timedelta(hours=24)
-"""How long a change may wait for its OPRETTET before HentSag is asked."""
-
-
-class Citizen(StrEnum):
-    """What the municipality's own register says of a citizen; most are simply known."""
-
-    KNOWN = "known"
-    MOVED = "moved"
-    UNKNOWN = "unknown"
-    DEAD = "dead"
-
-
-_CITIZEN_REFUSALS: Final[Mapping[Citizen, str]] = {
-    Citizen.MOVED: "B101",
-    Citizen.UNKNOWN: "B102",
-    Citizen.DEAD: "B103",
-}
-
-
-@dataclass(frozen=True, kw_only=True)
-class KnownCase:
-    """What is known of a sygedagpengesag before an event: its highest version, whether it has ended and was opened."""
-
-    version: int
-    ended: bool
-    opened: bool
-    same_content: bool
-    """The snapshot of the event equals the one that is kept."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Judgement:
-    """A verdict and, when it is a refusal, its FejlKode."""
-
-    verdict: Verdict
-    code: str | None = None
-
-
-def judge_event(
-    known: KnownCase | None, *, haendelsestype: str, version: int, reopened: bool, citizen: Citizen
-) -> Judgement:
-    """Judge an event by what is known of its case; the order key is (SagsID, SagsVersion).
-
-    `reopened` says that GENOPTAGET is among its causes. An ending is never refused for who the citizen is: it takes
-    work away. Codes B101, B102, B103, B105, B106.
-    """
-    if known and version < known.version:
-        return Judgement(verdict=Verdict.OBSOLETE)
-    if known and version == known.version and known.same_content:
-        heard = known.opened or haendelsestype == OPRETTET  # else it waits as its first copy does
-        return Judgement(verdict=Verdict.REPEATED if heard else Verdict.EARLY)
-    code = None
-    if known and version == known.version:
-        code = "B106"
-    elif haendelsestype != AFSLUTTET and citizen in _CITIZEN_REFUSALS:
-        code = _CITIZEN_REFUSALS[citizen]
-    elif known and known.ended and haendelsestype == AENDRET and not reopened:
-        code = "B105"
-    if code:
-        return Judgement(verdict=Verdict.REFUSED, code=code)
-    opened = haendelsestype == OPRETTET or (known is not None and known.opened)
-    return Judgement(verdict=Verdict.APPLIED if opened else Verdict.EARLY)
-
-
-# --- deadlines ---
+    VISITATION = "visitation"
+    EARLY_TALK = "early talk"
+    FIRST_TALK = "first talk"
+    FOLLOW_UP = "follow-up"
+    PLANNED = "planned talk"
+    TEAM = "rehabiliteringsteam"
+    WIDER_TEST = "wider test"
+    EXTENSION = "extension answer"
+    EVENT = "event answer"
+    NEW_TIME = "NY_TID"
+    COOPERATION = "MANGLENDE_MEDVIRKEN"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Duty:
-    """Something the jobcentre must have done by the end of a day, and the clause that says so."""
+    """Something that must have been done by the end of a day, and who says so."""
 
-    name: str
+    name: Name
     due: date
     clause: str
+    ruleset: str
+    confidence: str
+    """How sure the law's row is: fact, inference, unverified, own."""
+    subject: UUID
+    """The jobcentersag; of an extension the AnmodningID, of an event its BeskedID."""
+    left: int | None = None
+    """How many of them are left, where a number is wanted."""
+    planned_at: datetime | None = None
 
 
-FIRST_TALK_WEEKS: Final = 8
-"""Weeks from the first absence day to the end of the first talk's deadline; LBK 1179/2023, s. 13 b(1)."""
-TEAM_WEEKS: Final = 4
-"""Weeks from the choice of kategori 3 to the rehabiliteringsteam; LBK 1712/2021, s. 13 d(3)."""
-LAST_DAY_OF_KATEGORI_3: Final = date(2024, 12, 31)
+def duties(facts: Facts, law: Law, *, on: date) -> tuple[Duty, ...]:
+    """List what is left to do on a jobcentersag as one asks on a day, the earliest first."""
+    if facts.state in OVER or max(facts.first_day, facts.early_since or facts.first_day) >= NEVER:
+        return ()
+    found = [*_visitation(facts, law), *_wider_test(facts, law), *_follow_ons(facts, law)]
+    if facts.state is not State.STANDBY:
+        found += [*_team(facts, law), *_early(facts, law), *_planned(facts, law)]
+        if not (facts.state is State.UDEN_OPFOELGNING and may_exempt(facts, law, on=on)):
+            found += _talks(facts, law)
+    return tuple(sorted(found, key=lambda duty: (duty.due, duty.name)))
 
 
-def duties(life: Life, *, first_day: date, kategori: str | None, visited: date | None) -> tuple[Duty, ...]:
-    """List what is left to do on a jobcentersag, the earliest first."""
-    found: list[Duty] = []
-    if life.state is State.MODTAGET:
-        found.append(Duty(name="visitation", due=_end_of_week(first_day, FIRST_TALK_WEEKS), clause="s. 12"))
-    if life.state is State.FOERSTE_OPFOELGNING or (life.state is State.REHABTEAM and kategori == "3"):
-        found.append(Duty(name="first follow-up", due=_end_of_week(first_day, FIRST_TALK_WEEKS), clause="s. 13 b(1)"))
-    if life.state is State.REHABTEAM and visited and visited <= LAST_DAY_OF_KATEGORI_3:
-        found.append(Duty(name="rehabiliteringsteam", due=visited + timedelta(weeks=TEAM_WEEKS), clause="s. 13 d(3)"))
-    return tuple(sorted(found, key=lambda duty: duty.due))
+def quick_until(law: Law, first_day: date) -> date:
+    """Give the last day of expected recovery with which kategori 1 is right."""
+    return _end_of(law.number(Norm.QUICK_WEEKS, first_day), first_day)
 
 
-def _end_of_week(first_day: date, week: int) -> date:
-    return first_day + timedelta(weeks=week) - timedelta(days=1)
+def kategori_for(facts: Facts, law: Law, *, on: date) -> str:
+    """Say which kategori is right on a day: quick when recovery is expected in time, and is still to be expected."""
+    limit = quick_until(law, facts.first_day)
+    quick = facts.expected is not None and facts.expected <= limit and on < limit and not facts.quick
+    wanted = State.VISITERET if quick else State.FOERSTE_OPFOELGNING
+    return next(code.kode for code in LISTS["visitationskategorier"] if state_of(code.kode) is wanted)
+
+
+def exempt_until(facts: Facts, law: Law, *, on: date) -> date | None:
+    """
+    Give the last day of expected recovery that exempts from follow-up on a day (s. 13 f); `None` when nothing does.
+
+    Only who has a workplace is exempted. From 2025 the weeks count from the first talk, from R2026 from the first
+    absence day, and no talk is needed.
+    """
+    if not facts.employed:
+        return None
+    within = law.find(Norm.EXEMPT_WITHIN, on)
+    if within is not None:
+        return _end_of(within.number, facts.first_day)
+    after, talks = law.find(Norm.EXEMPT_AFTER_TALK, on), facts.held(TALK, law)
+    return min(talks) + timedelta(weeks=after.number) if after is not None and talks else None
+
+
+def may_exempt(facts: Facts, law: Law, *, on: date) -> bool:
+    """Say whether the citizen may do without follow-up on a day."""
+    limit = exempt_until(facts, law, on=on)
+    return limit is not None and facts.expected is not None and facts.expected <= limit
+
+
+def extension_duty(law: Law, anmodning_id: UUID, svarfrist: date, *, received: date) -> Duty:
+    """Say by when a request for extension is to be answered: KSD has named the day."""
+    return _duty(Name.EXTENSION, law.rule(Norm.ANSWER_BEFORE, received), svarfrist, anmodning_id)
+
+
+def event_duty(law: Law, besked_id: UUID, *, received: date) -> Duty:
+    """Say by when an event is to have its final answer."""
+    rule = law.rule(Norm.EVENT_ANSWER, received)
+    return _duty(Name.EVENT, rule, working_day(received, rule.number), besked_id)
+
+
+def _visitation(facts: Facts, law: Law) -> Iterator[Duty]:
+    """Want a kategori; where it is 1, want another before its weeks are over: then it has run out."""
+    if facts.state in {State.STANDBY, State.UDEN_OPFOELGNING} or not (facts.kategori is None or facts.quick):
+        return
+    rule = law.rule(Norm.QUICK_WEEKS, facts.first_day)
+    yield _duty(Name.VISITATION, rule, quick_until(law, facts.first_day), facts.jobcentersag_id)
+
+
+def _early(facts: Facts, law: Law) -> Iterator[Duty]:
+    if facts.early_since is not None and not facts.held(EARLY, law):
+        rule = law.rule(Norm.EARLY_TALK_WEEKS, facts.early_since)
+        yield _duty(Name.EARLY_TALK, rule, facts.early_since + timedelta(weeks=rule.number), facts.jobcentersag_id)
+
+
+def _talks(facts: Facts, law: Law) -> Iterator[Duty]:
+    if facts.kategori is None or facts.quick:
+        return
+    if not facts.held(TALK, law):
+        rule = law.rule(Norm.FIRST_TALK_WEEK, facts.first_day)
+        yield _duty(Name.FIRST_TALK, rule, _end_of(rule.number, facts.first_day), facts.jobcentersag_id)
+        return
+    held = facts.held(FOLLOW_UP, law)
+    last = max(held, default=facts.first_day)
+    every = law.find(Norm.FOLLOW_UP_EVERY, last)
+    if every is not None:
+        yield _duty(Name.FOLLOW_UP, every, last + timedelta(weeks=every.number), facts.jobcentersag_id)
+        return
+    least, within = law.rule(Norm.FOLLOW_UPS_AT_LEAST, last), law.rule(Norm.FOLLOW_UPS_WITHIN, last)
+    end = months_after(facts.first_day, within.number) - DAY
+    left = least.number - len(held)  # one that comes late is better than none
+    if left > 0:
+        yield _duty(Name.FOLLOW_UP, least, end, facts.jobcentersag_id, left=left)
+
+
+def _planned(facts: Facts, law: Law) -> Iterator[Duty]:
+    for deed in facts.done(What.FOLLOW_UP):
+        if deed.open and deed.planned_at is not None:
+            day = danish_date(deed.planned_at)
+            yield Duty(
+                name=Name.PLANNED,
+                due=day,
+                clause=AGREED,
+                ruleset=law.ruleset(day).kode,
+                confidence="own",
+                subject=facts.jobcentersag_id,
+                planned_at=deed.planned_at,
+            )
+
+
+def _team(facts: Facts, law: Law) -> Iterator[Duty]:
+    visited = facts.visited
+    if visited is None or visited.kategori is None or state_of(visited.kategori) is not State.REHABTEAM:
+        return
+    rule = law.find(Norm.TEAM_WEEKS, visited.day)
+    valid = LISTS["visitationskategorier"].valid(visited.kategori, visited.day)
+    if rule is not None and valid and not any(day >= visited.day for day in facts.held(TEAM, law)):
+        yield _duty(Name.TEAM, rule, visited.day + timedelta(weeks=rule.number), facts.jobcentersag_id)
+
+
+def _wider_test(facts: Facts, law: Law) -> Iterator[Duty]:
+    """Want the wider test at three months: noted by itself, or made at a follow-up from then on."""
+    rule = law.rule(Norm.WIDER_TEST, facts.first_day)
+    due = months_after(facts.first_day, rule.number)
+    if not (any(facts.done(What.TEST)) or any(day >= due for day in facts.held(FOLLOW_UP, law))):
+        yield _duty(Name.WIDER_TEST, rule, due, facts.jobcentersag_id)
+
+
+def _follow_ons(facts: Facts, law: Law) -> Iterator[Duty]:
+    """Want what the list of outcomes says follows a follow-up that did not take place, until that is done."""
+    codes = LISTS["udfald"]
+    for deed in facts.done(What.FOLLOW_UP):
+        follow_on = codes.get(deed.outcome).extra["foelge"] if deed.outcome and deed.outcome in codes else ""
+        if follow_on and not _followed(facts, Name(follow_on), deed):
+            rule = law.rule(Norm.NEW_TIME, deed.day)
+            yield _duty(Name(follow_on), rule, working_day(deed.day, rule.number), facts.jobcentersag_id)
+
+
+def _followed(facts: Facts, name: Name, missed: Deed) -> bool:
+    if name is Name.COOPERATION:
+        return any(deed.day >= missed.day for deed in facts.done(What.COOPERATION))
+    return any(
+        (deed.held or deed.open) and deed is not missed and deed.day >= missed.day
+        for deed in facts.done(What.FOLLOW_UP)
+    )
+
+
+def _end_of(week: int, first_day: date) -> date:
+    """Give the last day of the so manieth week that is counted from a day."""
+    return first_day + timedelta(weeks=week) - DAY
+
+
+def _duty(name: Name, rule: Rule, due: date, subject: UUID, *, left: int | None = None) -> Duty:
+    return Duty(
+        name=name,
+        due=due,
+        clause=rule.clause,
+        ruleset=rule.ruleset,
+        confidence=rule.confidence,
+        subject=subject,
+        left=left,
+    )

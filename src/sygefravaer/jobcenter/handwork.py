@@ -3,29 +3,33 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from datetime import date
-from uuid import UUID, uuid4
+from collections.abc import Callable
+from datetime import date, datetime
+from typing import Any
+from uuid import UUID
 
 from sygefravaer.contract.codes import FEJLKODER
-from sygefravaer.contract.messages import AuthorityContextType, SendOpdateringFravaerRequest
-from sygefravaer.contract.plain import of_plain
+from sygefravaer.contract.messages import Request
 from sygefravaer.contract.values import Cpr
 from sygefravaer.control import Fields, Json
 from sygefravaer.errors import ActRefused
-from sygefravaer.jobcenter.cases import Sag
-from sygefravaer.jobcenter.duties import STATUS, triggers
+from sygefravaer.jobcenter.duties import FOLLOW_UP, kategori_for
+from sygefravaer.jobcenter.facts import was_held
+from sygefravaer.jobcenter.following import first_form, held_outcome, kind_for
+from sygefravaer.jobcenter.life import STATUS, TALK, State
 from sygefravaer.jobcenter.policy import (
     ACCEPTERET,
     AFVIST,
-    NEVER,
     EventAnswer,
     ExtensionAnswer,
     Policy,
-    danish_date,
     settled_extension,
 )
 from sygefravaer.jobcenter.rooms import Rooms
+from sygefravaer.law import NEVER, danish_date
+
+Which = tuple[str | None, UUID | None, UUID | None]
+"""Municipality, SagsID, JobcentersagID, as an act was given them."""
 
 
 class Handwork:
@@ -114,53 +118,142 @@ class Handwork:
         cpr = fields.find("cpr", Cpr)
         wire = fields.wire()
         fields.done()
+        return await self._told(
+            (municipality, sags_id, jobcentersag_id),
+            wire,
+            cpr=cpr,
+            with_sags_id=with_sags_id,
+            with_nemref=with_nemref,
+            check=self._rooms.check if checked else None,
+        )
+
+    async def visit(self, fields: Fields) -> Json:
+        """Choose a kategori for `sags_id` or `jobcentersag_id` (M5 VISITATION).
+
+        `Visitationskategori` is the one that fits what is known, `VisitationsDato` today, unless given. Gives
+        `besked_id` and `opdatering_id`.
+        """
+        which, now = self._which(fields), self._rooms.clock.now()
+        kategori, on = fields.find("Visitationskategori", str), fields.find("VisitationsDato", date)
+        fields.done()
+        if kategori is None:
+            async with self._rooms.store.tx() as tx:
+                sag, _ = await self._rooms.found(tx, *which)
+                facts = await self._rooms.register.facts(tx, sag)
+            kategori = kategori_for(facts, self._rooms.law, on=danish_date(now))
+        day = (on or danish_date(now)).isoformat()
+        return await self._told(
+            which, {"Opdateringstype": ["VISITATION"], "Visitationskategori": kategori, "VisitationsDato": day}
+        )
+
+    async def plan_talk(self, fields: Fields) -> Json:
+        """Plan a follow-up at `PlanlagtTid` for `sags_id` or `jobcentersag_id` (M5 OPFOELGNING).
+
+        `Opfoelgningstype` (FOERSTE_OPFOELGNING until that was held, then LOEBENDE_OPFOELGNING) and `Form` (FREMMOEDE)
+        unless given. Gives `besked_id` and `opdatering_id`.
+        """
+        which = self._which(fields)
+        kind, form = fields.find("Opfoelgningstype", str), fields.find("Form", str)
+        planned_at = fields.take("PlanlagtTid", datetime)
+        fields.done()
+        talk = {"Opfoelgningstype": kind, "Form": form, "PlanlagtTid": planned_at.isoformat()}
+        return await self._talked(which, talk)
+
+    async def hold_talk(self, fields: Fields) -> Json:
+        """Tell of a follow-up of `sags_id` or `jobcentersag_id` that was held, or was not (M5 OPFOELGNING).
+
+        `Udfald` (AFHOLDT), `AfholdtTid` (now, if it was held), `PlanlagtTid`, `Form` (FREMMOEDE) and
+        `Opfoelgningstype` (FOERSTE_OPFOELGNING until that was held, then LOEBENDE_OPFOELGNING). Gives `besked_id`
+        and `opdatering_id`.
+        """
+        which = self._which(fields)
+        kind, form = fields.find("Opfoelgningstype", str), fields.find("Form", str)
+        outcome = fields.find("Udfald", str) or held_outcome()
+        planned_at, held_at = fields.find("PlanlagtTid", datetime), fields.find("AfholdtTid", datetime)
+        fields.done()
+        if held_at is None and was_held(outcome, None):
+            held_at = self._rooms.clock.now()
+        talk = {"Opfoelgningstype": kind, "Form": form, "Udfald": outcome}
+        talk |= {"PlanlagtTid": planned_at.isoformat()} if planned_at else {}
+        talk |= {"AfholdtTid": held_at.isoformat()} if held_at else {}
+        return await self._talked(which, talk)
+
+    async def standby(self, fields: Fields) -> Json:
+        """Put `sags_id` or `jobcentersag_id` on standby because of serious illness (M5 STANDBY).
+
+        Gives `besked_id` and `opdatering_id`.
+        """
+        which = self._which(fields)
+        fields.done()
+        return await self._told(which, {"Opdateringstype": ["STANDBY"]})
+
+    async def exempt(self, fields: Fields) -> Json:
+        """Exempt `sags_id` or `jobcentersag_id` from follow-up, s. 13 f (M5 STANDBY with its own JobcentersagStatus).
+
+        Whether the law lets it is not judged here: if not, the duties stay. Gives `besked_id` and `opdatering_id`.
+        """
+        which = self._which(fields)
+        fields.done()
+        wire = {"Opdateringstype": ["STANDBY"], "JobcentersagStatus": STATUS[State.UDEN_OPFOELGNING]}
+        return await self._told(which, wire)
+
+    async def resend_update(self, fields: Fields) -> Json:
+        """Send an update that KSD refused, `besked_id`, again: a new BeskedID, the same OpdateringID and content.
+
+        One that was refused because its case had ended goes out again by itself when the case is told GENOPTAGET.
+        Gives the new `besked_id`.
+        """
+        besked_id = fields.take("besked_id", UUID)
+        fields.done()
+        async with self._rooms.store.tx() as tx:
+            sent = await self._rooms.telling.resend(tx, besked_id, now=self._rooms.clock.now())
+        if sent is None:
+            raise ActRefused("UpdateUnknown", "No update with this besked_id was refused.")
+        self._rooms.wake()
+        return {"besked_id": str(sent)}
+
+    def _which(self, fields: Fields) -> Which:
+        return (
+            fields.find("municipality_cvr", str),
+            fields.find("sags_id", UUID),
+            fields.find("jobcentersag_id", UUID),
+        )
+
+    async def _talked(self, which: Which, talk: Json) -> Json:
+        """Tell of a follow-up, with the type that is next and the form that always counts where none was given."""
+        law = self._rooms.law
+        if talk["Opfoelgningstype"] is None:
+            async with self._rooms.store.tx() as tx:
+                sag, _ = await self._rooms.found(tx, *which)
+                facts = await self._rooms.register.facts(tx, sag)
+            talk["Opfoelgningstype"] = kind_for(FOLLOW_UP if facts.held(TALK, law) else TALK)
+        talk["Form"] = talk["Form"] or first_form(law, danish_date(self._rooms.clock.now()))
+        return await self._told(which, {"Opdateringstype": ["OPFOELGNING"], "Opfoelgning": [talk]})
+
+    async def _told(
+        self,
+        which: Which,
+        wire: Json,
+        *,
+        cpr: Cpr | None = None,
+        with_sags_id: bool = True,
+        with_nemref: bool = True,
+        check: Callable[[Request[Any]], None] | None = None,
+    ) -> Json:
         now = self._rooms.clock.now()
         async with self._rooms.store.tx() as tx:
-            sag, case = await self._rooms.found(tx, municipality, sags_id, jobcentersag_id)
-            moved = _moved(sag, wire)
-            payload: Json = {
-                "OpdateringID": str(uuid4()),
-                "SagsID": str(case.sags_id) if with_sags_id else None,
-                "JobcentersagStatus": STATUS[moved.life.state],
-                "GyldigFra": danish_date(now).isoformat(),
-                **wire,
-            }
-            message = of_plain(
-                SendOpdateringFravaerRequest,
-                payload,
-                JobcentersagID=sag.jobcentersag_id,
-                AuthorityContext=AuthorityContextType(MunicipalityCVR=sag.municipality_cvr),
-                Hoved=self._rooms.answering.writer.header(
-                    "SendOpdateringFravaer",
-                    municipality_cvr=sag.municipality_cvr,
-                    cpr=cpr or sag.cpr,
-                    now=now,
-                    nemrefusions_id=case.nemrefusions_id if with_nemref else None,
-                ),
+            sag, case = await self._rooms.found(tx, *which)
+            message, sag = await self._rooms.telling.tell(
+                tx,
+                sag,
+                case,
+                wire,
+                now=now,
+                cpr=cpr,
+                with_sags_id=with_sags_id,
+                with_nemref=with_nemref,
+                check=check,
             )
-            if checked:
-                self._rooms.check(message)
-            content = ",".join(message.Opdateringstype)
-            sent = await self._rooms.outbox.put(tx, message, content=content, sags_id=case.sags_id)
-            visited = message.VisitationsDato or sag.visited
-            kategori = message.Visitationskategori or sag.kategori
-            await self._rooms.register.keep(tx, replace(moved, kategori=kategori, visited=visited), now=now)
+            await self._rooms.answering.look_at(tx, sag.jobcentersag_id, now=now)
         self._rooms.wake()
-        return {"besked_id": str(sent), "opdatering_id": str(message.OpdateringID)}
-
-
-def _moved(sag: Sag, wire: Json) -> Sag:
-    """Say where an update leaves a jobcentersag, before its message has been made."""
-    follow_ups = wire.get("Opfoelgning")
-    held = isinstance(follow_ups, list) and any(
-        isinstance(each, dict) and (each.get("Udfald") == "AFHOLDT" or each.get("AfholdtTid")) for each in follow_ups
-    )
-    types = wire.get("Opdateringstype")
-    for trigger in triggers(
-        types if isinstance(types, list) else (),
-        kategori=wire.get("Visitationskategori"),
-        held=held,
-        status=wire.get("JobcentersagStatus"),
-    ):
-        sag = replace(sag, life=sag.life.moved(trigger))
-    return sag
+        return {"besked_id": str(message.Hoved.BeskedID), "opdatering_id": str(message.OpdateringID)}

@@ -19,8 +19,8 @@ from sygefravaer.contract.messages import (
 )
 from sygefravaer.contract.values import Cpr
 from sygefravaer.jobcenter.cases import Register
-from sygefravaer.jobcenter.duties import Judgement, Verdict
 from sygefravaer.jobcenter.policy import FINAL
+from sygefravaer.jobcenter.verdicts import Judgement, Verdict
 from sygefravaer.store import Row, Tx
 
 ASKED = "asked"
@@ -378,6 +378,52 @@ class Inbox:
             id=sags_id,
         )
 
+    async def supersede(self, tx: Tx, newer: Extension) -> None:
+        """Close the open requests about a case that a new one takes the place of."""
+        await tx.run(
+            """
+            UPDATE extension SET state = 'withdrawn', answer_due = NULL
+            WHERE municipality_cvr = %(cvr)s AND sags_id = %(sags_id)s AND anmodning_id <> %(id)s AND state = 'waiting'
+              AND version <= %(version)s
+            """,
+            cvr=newer.origin.municipality_cvr,
+            sags_id=newer.origin.sags_id,
+            id=newer.anmodning_id,
+            version=newer.origin.version,
+        )
+
+    async def waits(self, tx: Tx, jobcentersag_id: UUID) -> bool:
+        """Say whether a request about a case of this jobcentersag still waits for its answer."""
+        row = await tx.one(
+            """
+            SELECT 1 AS one FROM extension e
+            JOIN sygedagpengesag s ON s.municipality_cvr = e.municipality_cvr AND s.sags_id = e.sags_id
+            WHERE s.jobcentersag_id = %(id)s AND e.state = 'waiting' LIMIT 1
+            """,
+            id=jobcentersag_id,
+        )
+        return row is not None
+
+    # --- what is owed ---
+
+    async def unanswered(self, tx: Tx) -> tuple[list[Row], list[Row]]:
+        """List the events without a final answer and the requests that wait, the oldest first, without any number."""
+        events = await tx.all(
+            """
+            SELECT besked_id, municipality_cvr, sags_id, received_at FROM received
+            WHERE haendelsestype IS NOT NULL AND verdict <> 'obsolete' AND (answer IS NULL OR answer <> ALL(%(final)s))
+            ORDER BY seq
+            """,
+            final=sorted(FINAL),
+        )
+        requests = await tx.all(
+            """
+            SELECT anmodning_id, municipality_cvr, sags_id, svarfrist, received_at FROM extension
+            WHERE state = 'waiting' ORDER BY svarfrist, anmodning_id
+            """,
+        )
+        return events, requests
+
     # --- time ---
 
     async def due(self, tx: Tx) -> datetime | None:
@@ -385,7 +431,7 @@ class Inbox:
         row = await tx.one(
             """
             SELECT least((SELECT min(answer_due) FROM received), (SELECT min(answer_due) FROM extension),
-                         (SELECT min(ask_at) FROM sygedagpengesag)) AS due
+                         (SELECT min(ask_at) FROM sygedagpengesag), (SELECT min(act_at) FROM jobcentersag)) AS due
             """
         )
         return row["due"] if row else None

@@ -25,6 +25,7 @@ from sygefravaer.jobcenter.policy import Policy
 from sygefravaer.jobcenter.rooms import Rooms
 from sygefravaer.jobcenter.sending import Outbox
 from sygefravaer.jobcenter.service import Reception
+from sygefravaer.jobcenter.telling import Telling
 from sygefravaer.jobcenter.writing import Writer
 from sygefravaer.lanes import Lanes, Pump
 from sygefravaer.law import Law
@@ -64,7 +65,7 @@ class Jobcenter:
         lanes: Lanes | None = None,
         law: Law | None = None,
     ) -> None:
-        self._law = law or Law.standard()
+        law = law or Law.standard()
         unknown = [cvr for cvr in municipalities if cvr not in MUNICIPALITIES]
         if unknown or not municipalities:
             raise UsageError(
@@ -73,11 +74,12 @@ class Jobcenter:
                 try_this="Give CVR numbers of municipalities.",
             )
         self._store = store
+        self._clock = clock
         self._grace = GRACE
         self._pumping: asyncio.Task[None] | None = None
         self._minding: asyncio.Task[None] | None = None
         lanes = lanes or Lanes()
-        register = Register(vault)
+        register = Register(vault, law)
         inbox = Inbox(register)
         chaos = Chaos()
         outbox = Outbox(
@@ -96,7 +98,9 @@ class Jobcenter:
             outbox=outbox,
             writer=Writer(system_id=system_id),
             policy=policy or Policy(),
+            law=law,
         )
+        telling = Telling(register=register, outbox=outbox, writer=self._answering.writer, law=law)
         self._agenda = Agenda(
             store=store,
             clock=clock,
@@ -104,6 +108,8 @@ class Jobcenter:
             register=register,
             inbox=inbox,
             answering=self._answering,
+            telling=telling,
+            law=law,
             sent=self._wake_pump,
         )
         self._pump = Pump(store, lanes, outbox.deliver, clock=clock, settled=outbox.settled)
@@ -113,6 +119,8 @@ class Jobcenter:
             register=register,
             inbox=inbox,
             answering=self._answering,
+            telling=telling,
+            law=law,
             municipalities=municipalities,
             wake=self._wake,
         )
@@ -141,6 +149,8 @@ class Jobcenter:
                 inbox=inbox,
                 outbox=outbox,
                 answering=self._answering,
+                telling=telling,
+                law=law,
                 agenda=self._agenda,
                 pump=self._pump,
                 chaos=chaos,
@@ -153,6 +163,9 @@ class Jobcenter:
             kept = await self._register.kept_policy(tx)
         if kept is not None:
             self._answering.policy = Policy.of_json(json.loads(kept))
+        if self._answering.follows:
+            async with self._store.tx() as tx:  # it may have been started with another policy than before
+                await self._register.deeds.look_at_all(tx, self._clock.now())
         self._pumping = asyncio.create_task(self._pump.run())
         self._minding = asyncio.create_task(self._agenda.run())
 

@@ -2,6 +2,8 @@
 """
 How a jobcentre answers by itself. Pure: facts in, what is to be said and when out.
 
+What it does in its own cases by itself is `following`.
+
     diligent   says MODTAGET, and right after that what is right
     slow       says MODTAGET, and what is right only later: an event after `event_delay`, an extension `extension_delay`
                after the end of the day of its Svarfrist
@@ -12,17 +14,17 @@ How a jobcentre answers by itself. Pure: facts in, what is to be said and when o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 from typing import Final, Generic, TypeVar
-from zoneinfo import ZoneInfo
 
 from sygefravaer.contract.codes import LISTS
-from sygefravaer.jobcenter.duties import FORAELDET_VERSION, Citizen, Judgement, Verdict
-
-DENMARK: Final = ZoneInfo("Europe/Copenhagen")
+from sygefravaer.contract.messages import ForlaengelseType
+from sygefravaer.jobcenter.verdicts import FORAELDET_VERSION, Citizen, Judgement, Verdict
+from sygefravaer.law import NEVER, danish_date, day_after, days_left, end_of_day
 
 MODTAGET: Final = "MODTAGET"
 AFLEVERET: Final = "AFLEVERET"
@@ -45,14 +47,21 @@ class Mode(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Policy:
-    """How events (SF2090) and requests for extension (SF2093) are answered."""
+    """
+    How events (SF2090) and requests for extension (SF2093) are answered, and how the own cases are followed up.
+
+    Answers come by themselves unless told otherwise; a follow-up is a person's, unless told otherwise.
+    """
 
     events: Mode = Mode.DILIGENT
     extensions: Mode = Mode.DILIGENT
+    follow_up: Mode = Mode.MANUAL
     event_delay: timedelta = timedelta(days=2)
     extension_delay: timedelta = timedelta(days=6)
     extension_length: timedelta = timedelta(weeks=26)
     """How long an extension is granted for, when the code's maximum leaves that much."""
+    follow_up_delay: timedelta = timedelta(days=3)
+    """How long after its last day a slow jobcentre does what it must."""
 
     def as_json(self) -> dict[str, str | float]:
         """Give modes as words and durations in seconds."""
@@ -138,54 +147,19 @@ def settled_event(policy: Policy) -> EventAnswer:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Granted:
-    """An extension that runs or ran; `til` None has no end yet."""
-
-    kode: str
-    fra: date
-    til: date | None
-
-
-@dataclass(frozen=True, kw_only=True)
 class Asked:
     """What a jobcentre knows when it answers a request for extension."""
 
     revurderingsdato: date
     svarfrist: date
-    pensionist: bool
+    anmodningstype: str
     mulige: tuple[str, ...]
-    granted: tuple[Granted, ...]
+    granted: tuple[ForlaengelseType, ...]
     known: bool
     """There is a jobcentersag for the case."""
     citizen: Citizen
     ended_by: str | None
     """The Afslutningsaarsag of a case that has ended."""
-
-
-REFUSAL_OF_ENDED: Final[Mapping[str, str]] = {
-    "ARBEJDSDYGTIG_P7": "ARBEJDSDYGTIG",
-    "DOED": "BORGER_DOED",
-    "FLYTNING": "BORGER_FLYTTET",
-    "UDREJST": "BORGER_FLYTTET",
-    "P24_OPHOER": "INGEN_GRUND_OPFYLDT",
-    "P27_3_UDLOEBET": "VARIGHED_OPBRUGT",
-} | dict.fromkeys(
-    (
-        "JOBAFKLARING", "RESSOURCEFORLOEB", "FLEKSJOB", "FOERTIDSPENSION", "SENIORPENSION", "FOLKEPENSION",
-        "REVALIDERING", "KONTANTHJAELP_MV", "A_KASSE", "BARSEL",
-    ),
-    "OVERGAAET_ANDEN_YDELSE",
-)  # fmt: skip
-"""Why an extension of an ended case is refused, by its Afslutningsaarsag; any other: RASKMELDT."""
-
-NEVER: Final = date(9000, 1, 1)
-"""From here on a day means that there is none, and nothing is counted from it."""
-
-PREFERENCE: Final = ("P27_1_2", "P27_1_3", "P27_1_5")
-"""The grounds that a case is tried under first; the remaining ones follow in the order KSD names them."""
-PENSIONIST_CODE: Final = "P29"
-NEVER_AN_ANSWER: Final = "P24A6"
-"""A code that is in the list and may not answer SF2093: what a wrong jobcentre sends."""
 
 
 def plan_extension(policy: Policy, asked: Asked, *, now: datetime) -> Plan[ExtensionAnswer]:
@@ -212,38 +186,14 @@ def settled_extension(policy: Policy, asked: Asked, *, today: date) -> Extension
         return ExtensionAnswer(code=AFVIST, aarsag="INGEN_GRUND_OPFYLDT")  # there is no day to extend from
     if policy.extensions is Mode.WRONG:
         til = asked.revurderingsdato + policy.extension_length
-        return ExtensionAnswer(code=ACCEPTERET, kode=NEVER_AN_ANSWER, til=til)
+        return ExtensionAnswer(code=ACCEPTERET, kode=_never_an_answer(today), til=til)
     candidates = _candidates(asked, today)
     for kode in candidates:
-        left = days_left(kode, asked.granted)
+        left = days_left(kode, asked.granted, first=day_after(asked.revurderingsdato))
         days = policy.extension_length.days if left is None else min(left, policy.extension_length.days)
         if days > 0:
             return ExtensionAnswer(code=ACCEPTERET, kode=kode, til=asked.revurderingsdato + timedelta(days=days))
     return ExtensionAnswer(code=AFVIST, aarsag="VARIGHED_OPBRUGT" if candidates else "INGEN_GRUND_OPFYLDT")
-
-
-def days_left(kode: str, granted: Iterable[Granted]) -> int | None:
-    """Say how many days a code may still be used, all its periods counted together; `None` when it has no maximum."""
-    weeks = LISTS["forlaengelseskoder"].get(kode).extra.get("maksUger")
-    if not weeks:
-        return None
-    used = sum((period.til - period.fra).days + 1 for period in granted if period.kode == kode and period.til)
-    return max(0, int(weeks) * 7 - used)
-
-
-def danish_date(instant: datetime) -> date:
-    """Give the day that an instant belongs to in Denmark."""
-    return instant.astimezone(DENMARK).date()
-
-
-def day_after(day: date) -> date:
-    """Give the day after; the last day of the calendar, which some write for "no end", is its own."""
-    return day if day == date.max else day + timedelta(days=1)
-
-
-def end_of_day(day: date) -> datetime:
-    """Give the instant at which a day ends in Denmark."""
-    return datetime.combine(day + timedelta(days=1), time.min, tzinfo=DENMARK).astimezone(UTC)
 
 
 def _refusal(asked: Asked) -> str | None:
@@ -254,17 +204,37 @@ def _refusal(asked: Asked) -> str | None:
     if asked.citizen is Citizen.MOVED:
         return "BORGER_FLYTTET"
     if asked.ended_by:
-        return REFUSAL_OF_ENDED.get(asked.ended_by, "RASKMELDT")
+        return LISTS["afslutningsaarsager"].get(asked.ended_by).extra["forlaengelseAfvises"]
     return None
 
 
 def _candidates(asked: Asked, today: date) -> list[str]:
-    """List the codes that may answer, in the order in which they are tried."""
-    order = (PENSIONIST_CODE, *PREFERENCE) if asked.pensionist else PREFERENCE
+    """
+    List the codes that may answer, in the order in which they are tried.
+
+    The request's own clause first (s. 29 for pensioners); then a ground that ends by itself before one that does not,
+    the shortest first; then as KSD names them.
+    """
     codes = LISTS["forlaengelseskoder"]
-    usable = [
-        kode
-        for kode in asked.mulige
-        if codes.valid(kode, today) and codes.get(kode).extra.get("kanBesvareSF2093") == "ja"
-    ]
-    return sorted(usable, key=lambda kode: order.index(kode) if kode in order else len(order))
+    own = _paragraphs(LISTS["anmodningstyper"].get(asked.anmodningstype).extra["paragraf"])
+    usable = [kode for kode in asked.mulige if codes.valid(kode, today) and _answers(kode)]
+
+    def rank(kode: str) -> tuple[bool, float]:
+        extra = codes.get(kode).extra
+        return not (_paragraphs(extra["paragraf"]) & own), float(extra["maksUger"] or "inf")
+
+    return sorted(usable, key=rank)
+
+
+def _never_an_answer(today: date) -> str:
+    """Give a code that is in the list and may not answer SF2093: what a wrong jobcentre sends."""
+    return next(code.kode for code in LISTS["forlaengelseskoder"].valid_codes(today) if not _answers(code.kode))
+
+
+def _answers(kode: str) -> bool:
+    return LISTS["forlaengelseskoder"].get(kode).extra["kanBesvareSF2093"] == "ja"
+
+
+def _paragraphs(clause: str) -> frozenset[str]:
+    """Give the numbers of the sections that a clause names, without its parts."""
+    return frozenset(re.findall(r"\d+", clause.partition(",")[0]))

@@ -18,7 +18,9 @@ from sygefravaer.jobcenter.answering import Answering
 from sygefravaer.jobcenter.cases import LinkedCase, Register, Sag
 from sygefravaer.jobcenter.inbox import Inbox
 from sygefravaer.jobcenter.sending import Outbox
+from sygefravaer.jobcenter.telling import Telling
 from sygefravaer.lanes import Lanes, Pump
+from sygefravaer.law import Law
 from sygefravaer.store import Store, Tx
 
 
@@ -37,6 +39,8 @@ class Rooms:
     inbox: Inbox
     outbox: Outbox
     answering: Answering
+    telling: Telling
+    law: Law
     agenda: Agenda
     pump: Pump
     chaos: Chaos

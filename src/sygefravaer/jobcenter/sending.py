@@ -24,10 +24,12 @@ from sygefravaer.contract.codes import FEJLKODER, fejl_text
 from sygefravaer.contract.messages import Reply, Request
 from sygefravaer.contract.names import SERVICE_UUIDS, SYGEFRAVAER
 from sygefravaer.contract.operations import OPERATIONS, case_key, operation_for
+from sygefravaer.contract.values import Cpr
 from sygefravaer.errors import CallFailed
-from sygefravaer.jobcenter.cases import Register
-from sygefravaer.jobcenter.duties import State, Trigger
+from sygefravaer.jobcenter.cases import Register, Sag
+from sygefravaer.jobcenter.facts import Deed, What, fulfilled_by
 from sygefravaer.jobcenter.inbox import Inbox
+from sygefravaer.jobcenter.life import TALK, State, Trigger
 from sygefravaer.jobcenter.policy import AFVIST, FINAL
 from sygefravaer.lanes import Entry, Lanes, Status, Stored, Verdict
 from sygefravaer.store import Row, Tx
@@ -55,6 +57,11 @@ STATUS: Final = {
 UNNAMED: Final = "SoapFault"
 TOO_OLD: Final = "G010"
 EXTENSION_ANSWER: Final = "SendForretningsSvarForlaengelse"
+UPDATE: Final = "SendOpdateringFravaer"
+CASE_ENDED: Final = "O402"
+"""The refusal of an update that holds only as long as its case has ended."""
+UNTRUE: Final = frozenset({"O405", "O406", "O407"})
+"""Refusals of an update that say that what it told cannot be."""
 ANSWER_AGAIN: Final = frozenset({"F303", "F304", "F305", "F307", "F309", "G001"})
 """Refusals of an answer about an extension after which the question is still open."""
 
@@ -173,6 +180,8 @@ class Outbox:
         await self._task(tx, message, code, fejl_text(code) if code in FEJLKODER else REFUSED_TEXT)
         if message.operation == EXTENSION_ANSWER and row["content"] in FINAL and code in ANSWER_AGAIN:
             await self._assess_again(tx, row)
+        if message.operation == UPDATE:
+            await self._update_refused(tx, message, row, code)
         LOG.warning("refused", extra={"action": "sending.refused", "operation": message.operation, "code": code})
 
     async def _assess_again(self, tx: Tx, row: Row) -> None:
@@ -185,7 +194,8 @@ class Outbox:
             return
         # JOBAFKLARING that our refusal led to is left by the way it came, so that what was before it is kept.
         if row["content"] == AFVIST and sag.life.state is State.JOBAFKLARING:
-            sag = await self._register.move(tx, sag, Trigger.REOPEN, now=self._clock.now())
+            back = replace(sag, life=sag.life.moved(Trigger.REOPEN), scheme=None)
+            sag = await self._register.keep(tx, back, now=self._clock.now())
         await self._register.move(tx, sag, Trigger.ASKED, now=self._clock.now())
 
     async def _task(self, tx: Tx, message: Stored, code: str, text: str) -> None:
@@ -206,18 +216,104 @@ class Outbox:
 
     async def _again(self, tx: Tx, message: Stored, row: Row) -> None:
         """Make a message that nobody ever stored once more, with an id and a time of its own."""
-        operation = OPERATIONS[message.operation]
-        body = self._vault.open(message.body, context=OUTBOX_CONTEXT)
-        old = codec.decode_request(operation, soap.read(soap.wrap(body)).element)
-        hoved = replace(old.Hoved, BeskedID=uuid4(), Afsendelsestidspunkt=self._clock.now())
-        await self.put(
+        await self._made_again(tx, message.operation, message.body, row)
+
+    async def _made_again(
+        self, tx: Tx, operation: str, sealed: bytes, row: Row, *, cpr: Cpr | None = None, now: datetime | None = None
+    ) -> UUID:
+        """Put the same message, under the citizen's number of today, in the outbox once more; gives its BeskedID."""
+        body = self._vault.open(sealed, context=OUTBOX_CONTEXT)
+        old = codec.decode_request(OPERATIONS[operation], soap.read(soap.wrap(body)).element)
+        hoved = replace(
+            old.Hoved,
+            BeskedID=uuid4(),
+            Afsendelsestidspunkt=now or self._clock.now(),
+            CprNummer=cpr or old.Hoved.CprNummer,
+        )
+        return await self.put(
             tx,
             replace(old, Hoved=hoved),
             content=row["content"],
             sags_id=row["sags_id"],
             anmodning_id=row["anmodning_id"],
-            again_of=message.besked_id,
+            again_of=row["besked_id"],
         )
+
+    # --- updates that were refused ---
+
+    async def _update_refused(self, tx: Tx, message: Stored, row: Row, code: str) -> None:
+        """Keep an update that was refused; what cannot be is taken back, what came too soon goes out again."""
+        await tx.run(
+            """
+            INSERT INTO kept_update (besked_id, municipality_cvr, sags_id, content, code, body, made_at)
+            VALUES (%(id)s, %(cvr)s, %(sags_id)s, %(content)s, %(code)s, %(body)s, %(made_at)s)
+            ON CONFLICT (besked_id) DO NOTHING
+            """,
+            id=message.besked_id,
+            cvr=message.municipality_cvr,
+            sags_id=row["sags_id"],
+            content=row["content"],
+            code=code,
+            body=message.body,
+            made_at=row["made_at"],
+        )
+        case = await self._register.case(tx, message.municipality_cvr, row["sags_id"]) if row["sags_id"] else None
+        sag = await self._register.sag(tx, case.jobcentersag_id) if case else None
+        if case is None or sag is None:
+            return
+        if code in UNTRUE:
+            await self._taken_back(tx, sag, await self._register.deeds.refuse(tx, message.besked_id))
+        elif code == CASE_ENDED and case.reopened_at is not None and row["made_at"] < case.reopened_at:
+            await self.resend(tx, message.besked_id, cpr=sag.cpr, now=self._clock.now())  # it runs again already
+
+    async def _taken_back(self, tx: Tx, sag: Sag, untrue: tuple[Deed, ...]) -> None:
+        """Let a jobcentersag be as if this had not been told."""
+        facts = await self._register.facts(tx, sag)
+        if any(deed.what is What.VISITATION for deed in untrue):
+            visited = facts.visited
+            linked = await self._register.cases_of(tx, sag.jobcentersag_id)
+            told = next((case.kategori for case in linked if case.kategori), None)
+            sag = replace(
+                sag,
+                life=sag.life.moved(Trigger.UNVISITED),
+                kategori=visited.kategori if visited else told,
+                visited=visited.day if visited else None,
+            )
+        if any(TALK in fulfilled_by(deed.kind) for deed in untrue) and not any(
+            TALK in fulfilled_by(deed.kind) and deed.held for deed in facts.done(What.FOLLOW_UP)
+        ):
+            sag = replace(sag, life=sag.life.moved(Trigger.UNTALKED))
+        await self._register.keep(tx, sag, now=self._clock.now())
+
+    async def refused_updates(self, tx: Tx, municipality_cvr: str, sags_id: UUID) -> list[UUID]:
+        """List the updates of a case that KSD refused because it had ended, in the order they were made."""
+        rows = await tx.all(
+            """
+            SELECT besked_id FROM kept_update
+            WHERE municipality_cvr = %(cvr)s AND sags_id = %(id)s AND code = %(code)s AND again_as IS NULL
+            ORDER BY made_at, besked_id FOR UPDATE
+            """,
+            cvr=municipality_cvr,
+            id=sags_id,
+            code=CASE_ENDED,
+        )
+        return [row["besked_id"] for row in rows]
+
+    async def kept(self, tx: Tx, besked_id: UUID) -> Row | None:
+        """Find an update that was refused and hold it until the transaction ends."""
+        return await tx.one("SELECT * FROM kept_update WHERE besked_id = %(id)s FOR UPDATE", id=besked_id)
+
+    async def resend(self, tx: Tx, besked_id: UUID, *, cpr: Cpr | None, now: datetime) -> UUID:
+        """Send an update that was refused again, with a new BeskedID and the OpdateringID it had; its task is done."""
+        row = await self.kept(tx, besked_id)
+        if row is None:
+            raise LookupError("an update that was refused is gone")
+        sent = await self._made_again(tx, UPDATE, row["body"], {**row, "anmodning_id": None}, cpr=cpr, now=now)
+        await tx.run("UPDATE kept_update SET again_as = %(sent)s WHERE besked_id = %(id)s", sent=sent, id=besked_id)
+        await tx.run(
+            "UPDATE task SET done_at = %(now)s WHERE besked_id = %(id)s AND done_at IS NULL", id=besked_id, now=now
+        )
+        return sent
 
     async def log(self, tx: Tx, *, limit: int) -> list[Row]:
         """List what was sent last, the newest first."""

@@ -9,7 +9,7 @@ stands; a business no is an answer of its own, never a FEJL.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from sygefravaer.clock import Clock
@@ -23,18 +23,12 @@ from sygefravaer.contract.messages import (
 from sygefravaer.endpoint import Call
 from sygefravaer.jobcenter.answering import Answering, snapshot_bytes
 from sygefravaer.jobcenter.cases import Register
-from sygefravaer.jobcenter.duties import (
-    ENDED,
-    OPEN_WAIT,
-    OPRETTET,
-    Judgement,
-    KnownCase,
-    Trigger,
-    Verdict,
-    judge_event,
-)
 from sygefravaer.jobcenter.inbox import Inbox
+from sygefravaer.jobcenter.life import Trigger
 from sygefravaer.jobcenter.policy import plan_event, plan_extension, plan_opened
+from sygefravaer.jobcenter.telling import Telling
+from sygefravaer.jobcenter.verdicts import ENDED, OPRETTET, Judgement, KnownCase, Verdict, judge_event
+from sygefravaer.law import Law, Norm, danish_date
 from sygefravaer.ledger import Ledger
 from sygefravaer.store import Tx
 
@@ -54,6 +48,8 @@ class Reception:
         register: Register,
         inbox: Inbox,
         answering: Answering,
+        telling: Telling,
+        law: Law,
         municipalities: Collection[str],
         wake: Callable[[], None],
     ) -> None:
@@ -63,6 +59,8 @@ class Reception:
         self._register = register
         self._inbox = inbox
         self._answering = answering
+        self._telling = telling
+        self._law = law
         self._municipalities = frozenset(municipalities)
         self._wake = wake
 
@@ -140,17 +138,21 @@ class Reception:
         opening = message.Haendelsestype == OPRETTET
         if judgement.verdict in {Verdict.APPLIED, Verdict.EARLY}:
             early = judgement.verdict is Verdict.EARLY
-            await self._register.apply(
+            wait = timedelta(hours=self._law.number(Norm.OPEN_WAIT, danish_date(now)))
+            sag = await self._register.apply(
                 tx,
                 municipality,
                 case,
                 snapshot_bytes(case),
                 opened=not early,
-                ask_at=now + OPEN_WAIT if early else None,
+                ask_at=now + wait if early else None,
                 now=now,
             )
             if case.SagsTilstand in ENDED:
-                await self._inbox.withdraw(tx, municipality, case.SagsID)
+                await self._answering.withdrawn(tx, municipality, case.SagsID, now=now)
+            elif GENOPTAGET in message.Aendringsaarsag:
+                await self._telling.tell_again(tx, municipality, case.SagsID, now=now)
+            await self._answering.look_at(tx, sag.jobcentersag_id, now=now)
         elif opening and judgement.verdict in {Verdict.OBSOLETE, Verdict.REPEATED}:
             await self._register.mark_opened(tx, municipality, case.SagsID)
         if opening and judgement.verdict is not Verdict.REFUSED:
@@ -171,6 +173,7 @@ class Reception:
         )
         if not first:
             return kvittering_ok()
+        await self._inbox.supersede(tx, extension)
         known = await self._register.case(tx, municipality, message.Sygefravaerssag.SagsID)
         sag = await self._register.sag(tx, known.jobcentersag_id) if known and not known.ended else None
         if sag:

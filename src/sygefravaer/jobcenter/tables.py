@@ -10,6 +10,8 @@ The tables of a jobcentre system, all in its own schema.
     sent             every message that was written, and the receipt it got
     task             what was refused or is stuck, for a person
     setting          what an act has set and a restart keeps
+    follow_up        what was done, planned and missed on a jobcentersag
+    kept_update      an update that KSD refused, as it was, for the day its case runs again
 
 Numbers (`cpr`) and snapshots are sealed, a citizen is found by keyed hash (`cpr_key`).
 """
@@ -133,5 +135,45 @@ MIGRATIONS: Final = (
         name             text PRIMARY KEY,
         content          text NOT NULL
     );
+    """,
+    """
+    ALTER TABLE jobcentersag ADD COLUMN scheme text;
+    ALTER TABLE jobcentersag ADD COLUMN act_at timestamptz;
+    CREATE INDEX jobcentersag_act ON jobcentersag (act_at) WHERE act_at IS NOT NULL;
+    ALTER TABLE sygedagpengesag ADD COLUMN kategori text;
+    ALTER TABLE sygedagpengesag ADD COLUMN expected date;
+    ALTER TABLE sygedagpengesag ADD COLUMN early_since date;
+    ALTER TABLE sygedagpengesag ADD COLUMN beskaeftigelse text;
+    ALTER TABLE sygedagpengesag ADD COLUMN known_at timestamptz;
+    ALTER TABLE sygedagpengesag ADD COLUMN reopened_at timestamptz;
+    CREATE TABLE follow_up (
+        follow_up_id     bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+        jobcentersag_id  uuid NOT NULL REFERENCES jobcentersag,
+        what             text NOT NULL,
+        day              date NOT NULL,
+        kategori         text,
+        kind             text,
+        form             text,
+        planned_at       timestamptz,
+        held_at          timestamptz,
+        outcome          text,
+        besked_id        uuid,
+        refused          boolean NOT NULL DEFAULT false,
+        closed           boolean NOT NULL DEFAULT false,
+        noted_at         timestamptz NOT NULL
+    );
+    CREATE INDEX follow_up_of ON follow_up (jobcentersag_id);
+    CREATE INDEX follow_up_told ON follow_up (besked_id);
+    CREATE TABLE kept_update (
+        besked_id        uuid PRIMARY KEY,
+        municipality_cvr text NOT NULL,
+        sags_id          uuid,
+        content          text NOT NULL,
+        code             text NOT NULL,
+        body             bytea NOT NULL,
+        made_at          timestamptz NOT NULL,
+        again_as         uuid
+    );
+    CREATE INDEX kept_update_case ON kept_update (municipality_cvr, sags_id);
     """,
 )

@@ -27,7 +27,8 @@ from sygefravaer.contract.messages import (
 from sygefravaer.contract.operations import OPERATIONS
 from sygefravaer.contract.values import Cpr
 from sygefravaer.jobcenter.inbox import Event, Extension
-from sygefravaer.jobcenter.policy import ACCEPTERET, EventAnswer, ExtensionAnswer, danish_date, day_after
+from sygefravaer.jobcenter.policy import ACCEPTERET, EventAnswer, ExtensionAnswer
+from sygefravaer.law import danish_date, day_after
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -60,6 +60,13 @@ def months_before(day: date, months: int) -> date:
     return date(month // 12, month % 12 + 1, 1)
 
 
+def months_after(day: date, months: int) -> date:
+    """Give the same day so many months later; where that month is too short, its last day."""
+    month = day.year * 12 + day.month - 1 + months
+    last = month_end(date(month // 12, month % 12 + 1, 1))
+    return last.replace(day=min(day.day, last.day))
+
+
 def is_working_day(day: date) -> bool:
     """Say whether it is a Danish working day."""
     return day.weekday() < SATURDAY and day not in _days_off(day.year)
@@ -71,6 +78,14 @@ def working_day(start: date, days: int) -> date:
     while days:
         day += timedelta(days=1)
         days -= is_working_day(day)
+    return day
+
+
+def last_working_day(until: date) -> date:
+    """Give the last Danish working day that is not after a day."""
+    day = until
+    while not is_working_day(day):
+        day -= timedelta(days=1)
     return day
 
 

@@ -18,7 +18,7 @@ from typing import Final
 
 from sygefravaer.contract.codes import LISTS
 from sygefravaer.contract.messages import ForlaengelseType
-from sygefravaer.law.calendar import day_after, month_end, months_before
+from sygefravaer.law.calendar import day_after, month_end, months_after, months_before
 from sygefravaer.law.norms import Law, Norm
 
 WEEK: Final = 7
@@ -103,14 +103,8 @@ def days_left(kode: str, granted: Iterable[ForlaengelseType], *, first: date) ->
     if code.extra["maksUger"]:
         return int(code.extra["maksUger"]) * WEEK - used
     if code.extra["maksMaaneder"]:
-        return (_months_later(first, int(code.extra["maksMaaneder"])) - first).days - used
+        return (months_after(first, int(code.extra["maksMaaneder"])) - first).days - used
     return None
-
-
-def _months_later(day: date, months: int) -> date:
-    month = day.year * 12 + day.month - 1 + months
-    last = month_end(date(month // 12, month % 12 + 1, 1))
-    return last.replace(day=min(day.day, last.day))
 
 
 def _window(*, pensioner: bool) -> Norm:

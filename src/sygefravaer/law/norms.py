@@ -43,6 +43,7 @@ class Norm(StrEnum):
     WIDER_TEST = "wider_test"
     QUICK_WEEKS = "quick_weeks"
     FIRST_TALK_WEEK = "first_talk_week"
+    FIRST_TALK_FORM = "first_talk_form"
     EARLY_TALK_WEEKS = "early_talk_weeks"
     FOLLOW_UP_EVERY = "follow_up_every"
     FOLLOW_UPS_AT_LEAST = "follow_ups_at_least"
@@ -59,6 +60,7 @@ class Norm(StrEnum):
     ASK_AGAIN = "ask_again"
     EVENT_ANSWER = "event_answer"
     OPEN_WAIT = "open_wait"
+    NEW_TIME = "new_time"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
