@@ -223,6 +223,8 @@ def test_states_and_dates_fit_each_other() -> None:
         assert all(day is None or case.first_day < day <= TODAY for day in (case.questionnaire, case.partial))
         assert case.last_day is None or case.first_day < case.last_day < TODAY
         assert (case.partial is not None) == (case.state == "DELVIST_RASKMELDT")
+        assert (case.stopped is not None) == (case.state == "STANDSET")
+        assert case.stopped is None or TODAY - timedelta(weeks=4) < case.stopped < TODAY
         assert (case.last_day is not None) == (case.state == "AFSLUTTET")
         assert (case.extended is not None) == (case.state == "FORLAENGET")
         if case.extended is not None:

@@ -121,6 +121,7 @@ async def test_it_goes_on_exactly_where_it_was(kept: Kept) -> None:
         restored = await cli_run("sandbox", "restore", kept.file, "--dir", layout.directory)
         assert restored.exit_code == 0, restored.output
         assert f"sandbox up --dir {layout.directory}" in restored.stdout
+        assert premises.read_state(layout)["ahead"] == AHEAD
         async with sandbox(layout) as summary:
             assert await seen(layout) == {key: kept.before[key] for key in kept.before if key != "summary"}
             assert summary["cases"] == kept.before["summary"]
@@ -304,7 +305,14 @@ async def test_a_broken_or_foreign_file_leaves_nothing(kept: Kept, tmp_path: Pat
     assert not Path("/tmp/sf-evil").exists()
 
 
+def changed_migration(members: dict[str, bytes]) -> None:
+    migrations = json.loads(members["snapshot.json"])["migrations"]
+    migrations["ksd"][0][2] = "00"
+    told(migrations=migrations)(members)
+
+
 VERSIONS = {
+    "a migration that was another one": changed_migration,
     "format": told(format=99, version="9.9.9"),
     "state": state(format=99),
     "a migration we do not know": told(migrations={"ksd": [["ksd", 999, "00"]]}),

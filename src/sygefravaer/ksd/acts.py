@@ -285,8 +285,9 @@ class Acts:
         | `cases` | a list; each as for `create_case`, with `sags_id` and `nemrefusions_id`, and `state` |
         | `tell` | false: no message is sent for them |
 
-        A case seeded as REVURDERING has asked for an extension, one as AFSLUTTET or ANNULLERET has been open before
-        (`on`, `cause` as for `end_case`; its SidsteFravaersdag unless given).
+        A case seeded as REVURDERING has asked for an extension, one as STANDSET, AFSLUTTET or ANNULLERET has been
+        running before (`on`, `cause` as for `end_case`; its SidsteFravaersdag, or today, unless given). One with a
+        SidsteFravaersdag and no `state` is a report with a last day, as in `create_case`.
         """
         tell, wanted = given.find("tell", bool), given.objects("cases")
         given.done()

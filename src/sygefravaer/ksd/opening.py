@@ -22,7 +22,7 @@ from sygefravaer.errors import ActRefused
 from sygefravaer.ksd import changes
 from sygefravaer.ksd.cases import Cases, Cause
 from sygefravaer.ksd.casework import Casework, Question
-from sygefravaer.ksd.lifecycle import State
+from sygefravaer.ksd.lifecycle import State, Trigger
 from sygefravaer.ksd.timing import first_paid
 from sygefravaer.law import Law, danish_date
 from sygefravaer.store import Store
@@ -111,7 +111,8 @@ class Seeding:
             case = await self.cases.open(
                 tx, picture, new.municipality_cvr, now=now, pensioner_since=new.pensioner_since
             )
-            begin = State.LOEBENDE if state in _CAUSES or (state is State.REVURDERING and not quiet) else state
+            later = state in _CAUSES or state is State.STANDSET or (state is State.REVURDERING and not quiet)
+            begin = State.LOEBENDE if later else state
             case = await self.casework.tell(
                 tx, case, *changes.opened(case.picture, begin), cause=cause, now=now, quiet=quiet
             )
@@ -124,6 +125,9 @@ class Seeding:
                     last_day=last,
                 )
                 await self.casework.tell(tx, case, end, cause=cause, now=now, quiet=quiet)
+            elif state is State.STANDSET:
+                stop = changes.changed(case.picture, case.state, {}, on=on or danish_date(now), trigger=Trigger.STOP)
+                await self.casework.tell(tx, case, stop, cause=cause, now=now, quiet=quiet)
             elif begin is not state:
                 await self.casework.ask(tx, case, Question(), cause=cause, now=now)
         return True

@@ -165,6 +165,8 @@ def _row(case: citizens.SyntheticCase) -> Row:
         row["AkasseKode"] = case.akasse
     if case.partial is not None:
         row["DelvisPeriode"] = [{"FraDato": case.partial.isoformat(), "FravaerstimerPrUge": "18.50"}]
+    if case.stopped is not None:
+        row["on"] = case.stopped.isoformat()
     if case.last_day is not None:
         row["SidsteFravaersdag"] = case.last_day.isoformat()
     if case.extended is not None:

@@ -83,6 +83,7 @@ class SyntheticCase:
     """Its last day was known when it was reported: a closed absence, which nobody follows up."""
     questionnaire: date | None
     partial: date | None
+    stopped: date | None
     extended: tuple[date, date] | None
     """First and last day of an extension. When a case is reassessed KSD counts by itself."""
 
@@ -245,6 +246,7 @@ def _case(
         closed=course.closed,
         questionnaire=min(reported + timedelta(days=6), today) if asked else None,
         partial=recent if course.state == "DELVIST_RASKMELDT" else None,
+        stopped=recent if course.state == "STANDSET" else None,
         extended=_extension(first_day, today) if course.state == "FORLAENGET" else None,
     )
 
