@@ -69,3 +69,104 @@ async def test_what_is_due_already_is_not_waited_for(clock):
     await asyncio.wait_for(clock.sleep_until(clock.now() + timedelta(milliseconds=60), wake=wake), 1)
 
     assert asyncio.get_running_loop().time() - begin >= 0.05
+
+
+# --- held ---
+
+
+class Worker:
+    """A loop that rests in the clock and notes when it goes on."""
+
+    def __init__(self, clock: MovableClock, log: list[str]) -> None:
+        self.clock, self.log = clock, log
+        self.wake, self.end = asyncio.Event(), asyncio.Event()
+        self.pause = 0.0
+
+    async def a_run(self) -> None:
+        await self._run("a")
+
+    async def b_run(self) -> None:
+        await self._run("b")
+
+    async def _run(self, name: str) -> None:
+        while not self.end.is_set():
+            self.wake.clear()
+            self.log.append(f"{name} begins")
+            await asyncio.sleep(self.pause)
+            self.log.append(f"{name} ends")
+            await self.clock.sleep_until(START + HOUR, wake=self.wake, end=self.end, at_most=0.05)
+
+
+async def test_a_held_clock_stands_and_nobody_wakes_without_a_turn():
+    """Not by a move, not by an event, not by machine time; and in a turn one goes after the other, by name."""
+    clock, log = MovableClock(START), []
+    worker = Worker(clock, log)
+    clock.hold()
+    tasks = [asyncio.create_task(worker.b_run()), asyncio.create_task(worker.a_run())]
+    await asyncio.sleep(0.01)
+    log.clear()
+    now = clock.now()
+
+    clock.set(START + 2 * HOUR)
+    clock.set(START + 2 * HOUR)  # where it stands already
+    worker.wake.set()
+    await asyncio.sleep(0.1)
+    assert (log, clock.now(), now <= START + HOUR) == ([], START + 2 * HOUR, True)
+
+    worker.pause = 0.02
+    still = clock.still
+    assert await clock.turn(1.0)
+    assert log == ["a begins", "a ends", "b begins", "b ends"]
+    assert still is not None
+    assert clock.still not in {None, still}
+
+    worker.end.set()
+    await asyncio.wait_for(asyncio.gather(*tasks), 1)
+
+
+async def test_a_turn_that_takes_long_is_waited_for_only_so_long():
+    """It goes on, and the next one joins it."""
+    clock, log = MovableClock(START, running=False), []
+    worker = Worker(clock, log)
+    clock.hold()
+    task = asyncio.create_task(worker.a_run())
+    await asyncio.sleep(0.01)
+    worker.pause = 0.2
+
+    assert not await clock.turn(0.02)
+    assert clock.still is None
+    assert await clock.turn(1.0)
+    assert log.count("a begins") == 2
+
+    worker.end.set()
+    await asyncio.wait_for(task, 1)
+
+
+async def test_a_clock_that_is_let_run_again_wakes_who_waited():
+    """From the instant at which it stood; one that was made to stand stands on."""
+    running, standing = MovableClock(START), MovableClock(START, running=False)
+    for clock in (running, standing):
+        clock.hold()
+        held = clock.now()
+        await asyncio.sleep(0.02)
+        assert clock.now() == held
+        asleep = asyncio.create_task(clock.sleep_until(None, wake=asyncio.Event()))
+        await asyncio.sleep(0.01)
+        assert not asleep.done()
+        clock.release()
+        await asyncio.wait_for(asleep, 1)
+        assert not clock.held
+    assert timedelta() <= running.now() - START < timedelta(seconds=5)
+    assert standing.now() == START
+
+
+async def test_who_slept_when_the_clock_was_held_waits_for_a_turn():
+    """What was due soon on the running clock is not done behind the timekeeper's back."""
+    clock = MovableClock(START)
+    asleep = asyncio.create_task(clock.sleep_until(START + timedelta(milliseconds=40), wake=asyncio.Event()))
+    await asyncio.sleep(0.01)
+    clock.hold()
+    await asyncio.sleep(0.08)
+    assert not asleep.done()
+    await clock.turn(1.0)
+    await asyncio.wait_for(asleep, 1)

@@ -16,7 +16,7 @@ import signal
 import ssl
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Coroutine, Mapping
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -31,7 +31,7 @@ from sygefravaer.config import Config, Database, Kind, Surroundings, Time
 from sygefravaer.contract.operations import Environment, Service
 from sygefravaer.control import Act, Door, Fields, Json, clock_act, head, offered
 from sygefravaer.delivery import Clients, Delivery
-from sygefravaer.endpoint import Answer, App, HttpDoor, Inbound, Peers, Server, server_tls
+from sygefravaer.endpoint import App, HttpDoor, Peers, Server, server_tls
 from sygefravaer.errors import StoreUnavailable, UsageError
 from sygefravaer.gateway import Gateway
 from sygefravaer.jobcenter import Jobcenter
@@ -45,7 +45,6 @@ LOG: Final = logging.getLogger(__name__)
 
 Rooms = tuple[tuple[str, tuple[str, ...]], ...]
 Acts = Mapping[str, Act]
-Handle = Callable[[Inbound], Awaitable[Answer]]
 
 PLATFORM: Final[Rooms] = (
     ("agreements", agreements.MIGRATIONS),
@@ -66,6 +65,9 @@ def rooms_of(kind: Kind) -> Rooms:
     return (*PARTY, (kind.value, ksd.MIGRATIONS if kind is Kind.KSD else jobcenter.MIGRATIONS))
 
 
+QUIET_ACTS: Final = frozenset({"health", "due", "clock"})
+"""Acts that change nothing; of `clock` a turn does, and the clock knows of that."""
+
 CONNECT_SECONDS: Final = 5.0  # one attempt to reach the database
 RETRY_SECONDS: Final = 1.0
 STOP_SECONDS: Final = 10.0  # what is being sent has this long to end before it is handed back
@@ -83,6 +85,11 @@ class Part(ABC):
         self._failure: asyncio.Future[None] | None = None
         self._server: Server | None = None
         self._tls: ssl.SSLContext | None = None
+        self.acts: Acts = {}  # what the control door offers, if there is one
+        self.calls = 0
+        self.answering = 0
+        self._done = 0  # acts that may have changed something
+        self._kept: tuple[object, Json] | None = None
 
     async def start(self) -> None:
         """Start everything; when something does not start, end what did and raise."""
@@ -99,7 +106,8 @@ class Part(ABC):
             acts = await self._open(self._stack)
             if self.config.control is not None:
                 own = {"health": self._health, "due": self._due, **offered({"clock": clock_act(self.clock)})}
-                door = Door(own | dict(acts), self.config.control)
+                self.acts = self._watched(own | dict(acts))
+                door = Door(self.acts, self.config.control)
                 await door.start()
                 self._stack.push_async_callback(door.stop)
         except BaseException:
@@ -149,7 +157,16 @@ class Part(ABC):
 
     async def _serve(self, stack: AsyncExitStack, app: App) -> None:
         listen = self.config.listen
-        self._server = Server(app, host=listen.host, port=listen.port, uds=listen.uds, tls=self._tls)
+
+        async def counted(scope: Any, receive: Any, send: Any) -> None:
+            self.calls += 1
+            self.answering += 1
+            try:
+                await app(scope, receive, send)
+            finally:
+                self.answering -= 1
+
+        self._server = Server(counted, host=listen.host, port=listen.port, uds=listen.uds, tls=self._tls)
         await self._server.start()
         stack.push_async_callback(self._server.stop)
 
@@ -166,6 +183,44 @@ class Part(ABC):
         task = asyncio.create_task(work, name=name)
         task.add_done_callback(ended)
         return task
+
+    def _watched(self, acts: Acts) -> Acts:
+        """
+        Note what is done at the door, and keep the answer of `due` for as long as nothing can have changed it.
+
+        A timekeeper asks every part many times at every instant, and most have had nothing to do.
+        """
+        return {name: act if name in QUIET_ACTS else self._noted(act) for name, act in acts.items()} | {
+            "due": self._remembered(acts["due"])
+        }
+
+    def _noted(self, act: Act) -> Act:
+        async def noted(fields: Json) -> Json:
+            self._done += 1
+            try:
+                return await act(fields)
+            finally:
+                self._done += 1
+
+        noted.__doc__ = act.__doc__
+        return noted
+
+    def _remembered(self, due: Act) -> Act:
+        async def remembered(fields: Json) -> Json:
+            before = self._state()
+            if before is not None and self._kept is not None and self._kept[0] == before:
+                return self._kept[1]
+            told = await due(fields)
+            self._kept = None if before is None or before != self._state() or told["in_flight"] else (before, told)
+            return told
+
+        remembered.__doc__ = due.__doc__
+        return remembered
+
+    def _state(self) -> object | None:
+        """Give what is the same as long as nothing happens in the part; None when something may at any moment."""
+        still = self.clock.still if isinstance(self.clock, MovableClock) else None
+        return None if still is None or self.answering else (still, self.calls, self._done)
 
     async def _due(self, _fields: Json) -> Json:
         """Say when something next happens by itself: never, in a part that only answers."""
@@ -222,9 +277,8 @@ class GatewayPart(Part):
             await working
 
         stack.push_async_callback(rest)
-        corridor = Counted(gateway.handlers)
         await self._serve(
-            stack, HttpDoor(corridor.handlers, clock=self.clock, peers=self._peers(stack), contact=config.contact)
+            stack, HttpDoor(gateway.handlers, clock=self.clock, peers=self._peers(stack), contact=config.contact)
         )
 
         async def health(fields: Json) -> Json:
@@ -238,18 +292,13 @@ class GatewayPart(Part):
             Also `in_flight`, what is being delivered or answered; `parked`, the lanes that wait for a person; and
             `counters`, numbers that only grow.
             """
-            answering = corridor.answering  # before the rest: what a call has put in a lane by its end is seen there
-            instant, in_flight = await carrier.due()
-            counters = await carrier.counters()
+            answering = self.answering  # before the rest: what a call has put in a lane by its end is seen there
+            standing = await carrier.standing()
             return {
-                "next": None if instant is None else instant.isoformat(),
-                "in_flight": in_flight + answering,
-                "parked": (await carrier.counts())["parked"],
-                "counters": {
-                    "accepted": counters["messages"],
-                    "attempts": counters["attempts"],
-                    "calls": corridor.calls,
-                },
+                "next": None if standing.next is None else standing.next.isoformat(),
+                "in_flight": max(standing.in_flight, answering),  # an inline delivery is in both
+                "parked": standing.parked,
+                "counters": {"accepted": standing.messages, "attempts": standing.attempts, "calls": self.calls},
             }
 
         async def accepted(given: Fields) -> Json:
@@ -266,25 +315,6 @@ class GatewayPart(Part):
             return {"messages": [plain(row) for row in await carrier.accepted(after=after, limit=limit)]}
 
         return {"health": health, "due": due, **offered({"accepted": accepted})}
-
-
-class Counted:
-    """Handlers of a door that count the calls, and those that are being answered."""
-
-    def __init__(self, handlers: Mapping[str, Handle]) -> None:
-        self.calls = self.answering = 0
-        self.handlers = {path: self._around(handle) for path, handle in handlers.items()}
-
-    def _around(self, handle: Handle) -> Handle:
-        async def counted(call: Inbound) -> Answer:
-            self.calls += 1
-            self.answering += 1
-            try:
-                return await handle(call)
-            finally:
-                self.answering -= 1
-
-        return counted
 
 
 def plain(row: Mapping[str, object]) -> Json:

@@ -97,6 +97,12 @@ class MovableClock:
         self._resting: list[_Loop] = []
         self._rested = asyncio.Event()
         self._turn: asyncio.Task[None] | None = None
+        self._epoch = 0
+
+    @property
+    def still(self) -> int | None:
+        """Give a number that is the same as long as the clock is held and nobody has had a turn; else None."""
+        return self._epoch if self._held and (self._turn is None or self._turn.done()) else None
 
     @property
     def held(self) -> bool:
@@ -129,6 +135,7 @@ class MovableClock:
         """Stand still; whoever rests, or comes to rest, waits for a turn."""
         if not self._held:
             self._base, self._held = self.now(), True
+            self._epoch += 1
             self._wake_all()
 
     def release(self) -> None:
@@ -146,6 +153,7 @@ class MovableClock:
         After `patience` seconds of machine time it returns False, and the turn goes on; a second one joins it.
         """
         if self._turn is None or self._turn.done():
+            self._epoch += 1
             self._turn = asyncio.create_task(self._take_turns())
         await asyncio.wait((self._turn,), timeout=patience)
         return self._turn.done()

@@ -11,10 +11,10 @@ Every kind of error, what it is called, who must act, and whether trying again c
       HttpRefusal              an answer that is HTTP only
       CallFailed               what a caller of somebody else's service meets
         Unreachable, NoAnswer, HttpFailure, NotAnEnvelope, FaultReceived
+        NotQuiet               parts of a sandbox did not come to rest
       StoreError               the database did not do it
         StoreUnavailable, CommitUnknown, Conflict, MigrationError
       ActRefused               a control door said no
-        NotQuiet               parts did not come to rest in time
       UsageError               a command, a setting or a file is wrong; nothing was started
         FieldRefused           so is a field that was given as JSON or on the command line
 
@@ -324,6 +324,13 @@ class FaultReceived(CallFailed):
         super().__init__(f"({faultcode}, {self.code})")
 
 
+class NotQuiet(CallFailed):
+    """Some parts did not come to rest in time, so the clock was not moved further."""
+
+    code = "NotQuiet"
+    hint: ClassVar[str] = "Look at the parts that are named, and move on from here; --timeout gives an instant longer."
+
+
 # --- the database ---
 
 
@@ -372,16 +379,6 @@ class ActRefused(SygefravaerError):
     def __init__(self, code: str, detail: str = "") -> None:
         self.code = code
         super().__init__(detail)
-
-
-class NotQuiet(ActRefused):
-    """Some parts did not come to rest in time, so the clock was not moved further."""
-
-    who: ClassVar[Party] = Party.OPERATOR
-    retryable: ClassVar[bool] = True
-
-    def __init__(self, detail: str = "") -> None:
-        super().__init__("NotQuiet", detail)
 
 
 class UsageError(SygefravaerError):

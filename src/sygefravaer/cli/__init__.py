@@ -17,6 +17,8 @@ import click
 from sygefravaer import __version__
 from sygefravaer.cli.frame import REFUSED, Commands, dir_option, example, wants_json
 from sygefravaer.cli.sandboxing import citizens, sandbox
+from sygefravaer.cli.acting import act
+from sygefravaer.cli.timing import clock
 from sygefravaer.config import Kind, load
 from sygefravaer.errors import UsageError
 
@@ -35,6 +37,8 @@ def main() -> None:
 
 cli.add_command(sandbox)
 cli.add_command(citizens)
+cli.add_command(clock)
+cli.add_command(act)
 
 
 # --- serve ---

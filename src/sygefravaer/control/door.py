@@ -68,7 +68,9 @@ class Door:
             return web.json_response(await act(await _fields(request)), dumps=_dumps)
         except SygefravaerError as error:
             _log.info("act.refused", extra={"act": name, "code": error.code})
-            told = {"code": error.code, "text": error.text, "hint": getattr(error, "try_this", "") or error.hint}
+            ours = isinstance(error, ActRefused | UsageError) and error.detail
+            text, hint = error.detail if ours else error.text, getattr(error, "try_this", "") or error.hint
+            told = {"code": error.code, "text": text, "hint": hint}
             return web.json_response({"error": told}, status=409)
         except Exception as error:  # noqa: BLE001  the door: a part must survive a broken act
             _log.error("act.failed", exc_info=error, extra={"act": name})

@@ -27,7 +27,7 @@ from sygefravaer.contract.messages import (
 from sygefravaer.contract.operations import OPERATIONS, Environment, Operation
 from sygefravaer.delivery.receivers import CONCURRENCY, Clients, Receivers
 from sygefravaer.errors import CallFailed, StoreError
-from sygefravaer.lanes import IN_TURN, OPEN, Claim, Enqueued, Entry, Lanes, Status, Stored
+from sygefravaer.lanes import IN_TURN, OPEN, Claim, Enqueued, Entry, Lanes, Standing, Status, Stored
 from sygefravaer.store import Row, Store, Trail, Tx
 from sygefravaer.vault import CannotOpen, Vault
 
@@ -408,20 +408,22 @@ class Delivery:
         return numbers | {"unheard": row["number"] if row else 0}
 
     async def due(self) -> tuple[datetime | None, int]:
-        """Say when the next message is due, and how many are on their way; one for a receiver that rests waits."""
+        """Say when the next message is due, and how many are on their way."""
+        standing = await self.standing()
+        return standing.next, standing.in_flight
+
+    async def standing(self) -> Standing:
+        """Say how all lanes stand; what waits for a receiver that rests is due when it will have rested."""
         now = self._clock.now()
-        async with self._store.snapshot() as tx:  # at two instants a message could be neither due nor on its way
-            first, on_its_way = await self._lanes.due(tx), await self._lanes.in_flight(tx)
-            rested, due = self._receivers.rested(now), first
+        async with self._store.read() as tx:
+            standing = await self._lanes.standing(tx)
+            first, rested = standing.next, self._receivers.rested(now)
             if first is not None and rested is not None:
                 free = await self._lanes.due(tx, avoid=self._receivers.busy(now))
-                due = first if first == free else min(at for at in (free, max(first, rested)) if at is not None)
-        return due, max(on_its_way, len(self._inline) + len(self._carried))
-
-    async def counters(self) -> dict[str, int]:
-        """Count the messages and the attempts that there were."""
-        async with self._store.read() as tx:
-            return await self._lanes.counters(tx)
+                waiting = first if first == free else max(first, rested)
+                first = min(at for at in (free, waiting) if at is not None)
+        in_flight = max(standing.in_flight, len(self._inline) + len(self._carried))
+        return replace(standing, next=first, in_flight=in_flight)
 
     async def accepted(self, *, after: int, limit: int) -> list[Row]:
         """List the messages that were accepted after the one with this number, in the order of acceptance."""

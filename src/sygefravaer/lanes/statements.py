@@ -262,19 +262,28 @@ INSERT INTO attempt (message_id, municipality_cvr, at, outcome, stale, detail)
 SELECT %(message_id)s, %(municipality_cvr)s, %(now)s, %(status)s, NOT EXISTS (SELECT FROM moved), %(detail)s
 RETURNING stale"""
 
-DUE: Final = f"""{WAITING}
-SELECT least(
+NEXT: Final = f"""least(
     (SELECT min(found.next_at) FROM waiting CROSS JOIN LATERAL (
         SELECT next_at FROM lane WHERE lane.recipient = waiting.recipient AND {UNHELD} ORDER BY next_at LIMIT 1
     ) AS found),
     (SELECT min(repeat_at) FROM message WHERE repeat_at IS NOT NULL)
-) AS due"""
+)"""
+
+DUE: Final = f"{WAITING} SELECT {NEXT} AS due"
 
 COUNTS: Final = """
 SELECT status, count(*) AS number FROM message WHERE status IN ('queued', 'sending', 'parked') GROUP BY status
 UNION ALL
 SELECT 'under_way', count(*) FROM message WHERE repeat_at IS NOT NULL"""
 
-COUNTERS: Final = """
-SELECT (SELECT coalesce(max(message_id), 0) FROM message) AS messages,
+SO_FAR: Final = """
+       (SELECT coalesce(max(message_id), 0) FROM message) AS messages,
        (SELECT coalesce(max(attempt_id), 0) FROM attempt) AS attempts"""
+
+COUNTERS: Final = f"SELECT {SO_FAR}"
+
+STANDING: Final = f"""{WAITING}, unsettled AS (
+    SELECT count(*) FILTER (WHERE status = 'sending') AS in_flight, count(*) FILTER (WHERE status = 'parked') AS parked
+    FROM message WHERE status IN ('queued', 'sending', 'parked')
+)
+SELECT {NEXT} AS next, in_flight, parked, {SO_FAR} FROM unsettled"""

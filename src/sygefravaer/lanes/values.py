@@ -102,6 +102,17 @@ class Enqueued:
     claim: Claim | None = None
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Standing:
+    """How all lanes stand at one instant: what is due next, sent just now, and parked; what there was so far."""
+
+    next: datetime | None
+    in_flight: int
+    parked: int
+    messages: int
+    attempts: int
+
+
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
     """When something that failed, or whose end is not known, is tried again."""

@@ -99,11 +99,11 @@ class Stage:
 
     async def advance(self, by: timedelta | None = None, *, to: datetime | None = None) -> Move:
         """Move all clocks `by` a while, or `to` an instant."""
-        return await self.keeper.advance(to if to is not None else self.now + (by or timedelta()))
+        return await self.keeper.advance(to or by or timedelta())
 
     async def run_until(self, watch: Watch, *, at_most: timedelta = TEN_YEARS) -> Move:
         """Move until `watch` sees what it waits for (`Move.seen`), or for `at_most`."""
-        return await self.keeper.advance(self.now + at_most, until=watch)
+        return await self.keeper.advance(at_most, until=watch)
 
     async def stop(self, part: str) -> None:
         """End a part in good order: nobody listens at its address and its door any more."""
@@ -170,7 +170,8 @@ class Stage:
     async def _knock(self, part: str, act: str, fields: Any) -> Json:
         if part not in self._parts:
             raise ActRefused("PartDown", f"{part} was stopped.")
-        return await self._visitor.knock(part, act, fields)
+        # The same acts that the door offers. Through the socket each would take a millisecond, a dozen at each instant.
+        return await self._parts[part].acts[act](dict(fields))
 
 
 def _issued(pki: Pki, spec: Spec) -> Issued:

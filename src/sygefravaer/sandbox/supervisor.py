@@ -30,6 +30,7 @@ from sygefravaer.control import Door, knock
 from sygefravaer.errors import ActRefused, StoreError, SygefravaerError, UsageError
 from sygefravaer.sandbox import cases, seed
 from sygefravaer.sandbox.cases import People
+from sygefravaer.sandbox.moving import Mover
 from sygefravaer.sandbox.parts import ADMIN, GATEWAY, PARTS, SYSTEMS, Layout, Process, Spec, State, toml
 from sygefravaer.sandbox.pki import Pki
 from sygefravaer.sandbox.premises import (
@@ -92,6 +93,7 @@ class Sandbox:
         self._down = asyncio.Event()
         self._database: asyncio.Task[None] | None = None
         self._conversation: asyncio.Task[None] | None = None
+        self._mover = Mover(self._processes, layout, moved=self._moved, ready=self._talked)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[dict[str, Any]]:
@@ -168,7 +170,7 @@ class Sandbox:
             await self._open_cases()
         summary = seed.summary(layout, self._ports, pki, certificates)
         layout.summary.write_text(json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
-        seed.write_requests(layout, summary, now=datetime.now(UTC) + timedelta(seconds=self._ahead))
+        seed.write_requests(layout, summary, now=self._time())
         return summary
 
     async def _open_cases(self) -> None:
@@ -265,6 +267,7 @@ class Sandbox:
     # --- down ---
 
     async def _take_down(self) -> None:
+        await self._mover.stop()
         if self._conversation is not None:
             self._conversation.cancel()
             await asyncio.gather(self._conversation, return_exceptions=True)
@@ -350,7 +353,7 @@ class Sandbox:
             "part": "supervisor",
             "state": "running",
             "version": __version__,
-            "now": (datetime.now(UTC) + timedelta(seconds=self._ahead)).isoformat(),
+            "now": self._time().isoformat(),
             "pid": os.getpid(),
         }
 
@@ -423,35 +426,54 @@ class Sandbox:
             self._configure(process.spec, pki)
         await process.start()
         await self._ready(process)
+        await self._mover.catch_up(process.spec.name, self._time())
         return await self._part(process)
 
     async def _ask_down(self, _fields: dict[str, Any]) -> dict[str, Any]:
         self.end()
         return {"pid": os.getpid()}
 
-    async def _clock(self, fields: dict[str, Any]) -> dict[str, Any]:
-        moved = fields.get("advance", 0)
-        if isinstance(moved, bool) or not isinstance(moved, int | float) or moved < 0:
-            raise ActRefused("ClockBackwards", "`advance` is a number of seconds, not negative.")
-        self._ahead += moved
+    # --- time ---
+
+    def _time(self) -> datetime:
+        return datetime.now(UTC) + timedelta(seconds=self._ahead)
+
+    def _moved(self, now: datetime, *, ended: bool) -> None:
+        """Keep the time that the parts have: who starts one, or all of them again, goes on there."""
+        self._ahead = (now - datetime.now(UTC)).total_seconds()
         self._remember()
-        now = datetime.now(UTC) + timedelta(seconds=self._ahead)
-        running = [process for process in self._processes.values() if process.state is State.RUNNING]
-        for process in running:
-            socket_path = self._layout.socket(process.spec.name)
-            await knock(socket_path, "clock", {"advance": moved}, timeout=KNOCK_SECONDS)
-        return {"now": now.isoformat()}
+        if ended and self._layout.summary.exists():
+            seed.write_requests(self._layout, json.loads(self._layout.summary.read_text()), now=self._time())
+
+    async def _talked(self) -> None:
+        """Wait for the end of the opening conversation: it knows nothing of clocks that move."""
+        if self._conversation is not None:
+            await asyncio.wait((self._conversation,), timeout=READY_SECONDS)
+
+    async def _clock(self, fields: dict[str, Any]) -> dict[str, Any]:
+        """
+        Tell the time of the sandbox and how far the move is; or begin a move of all parts, and wait a while for it.
+
+        Fields: `advance` (seconds), `now` (a time with offset) or `until` (an event, within `advance` or `now`, else a
+        year); `timeout` (seconds for one instant). While `moving` is true, ask again.
+        """
+        return await self._mover.tell(fields, self._time)
 
 
 async def ask(layout: Layout, act: str, fields: Mapping[str, Any] | None = None, *, seconds: float = 90.0) -> Any:
     """Let the supervisor of a running sandbox do something; raises UsageError when none runs."""
     if not runs(layout):
-        raise UsageError(
-            "SandboxDown",
-            f"No sandbox runs in {layout.directory}.",
-            try_this="Start one with `sygefravaer sandbox up`, or name its directory with --dir.",
-        )
+        raise down(layout)
     return await knock(layout.socket("supervisor"), act, fields, timeout=seconds)
+
+
+def down(layout: Layout) -> UsageError:
+    """Say that no sandbox runs in DIR."""
+    return UsageError(
+        "SandboxDown",
+        f"No sandbox runs in {layout.directory}.",
+        try_this="Start one with `sygefravaer sandbox up`, or name its directory with --dir.",
+    )
 
 
 async def clear(layout: Layout) -> bool:

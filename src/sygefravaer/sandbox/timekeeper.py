@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Protocol
 
 from sygefravaer.control import Json
@@ -119,19 +119,29 @@ class Timekeeper:
     _stuck: dict[str, str] = field(default_factory=dict, init=False)
     _now: datetime = field(default=datetime.min.replace(tzinfo=UTC), init=False)
 
+    @property
+    def now(self) -> datetime:
+        """The instant at which all clocks were set last."""
+        return self._now
+
+    @property
+    def began(self) -> bool:
+        """Say whether any clock was set."""
+        return bool(self._held)
+
     async def settle(self, *, timeout: float | None = None) -> Move:  # noqa: ASYNC109  for one instant, not for the call
         """Let everything happen that is due now, and move nothing."""
-        return await self.advance(None, timeout=timeout)
+        return await self.advance(timedelta(), timeout=timeout)
 
     async def advance(
         self,
-        goal: datetime | None,
+        goal: datetime | timedelta,
         *,
         until: Watch | None = None,
         timeout: float | None = None,  # noqa: ASYNC109  for one instant, not for the call
     ) -> Move:
         """
-        Move to `goal`, instant by instant, or no further than where `until` is seen; None moves nothing.
+        Move to an instant or by a while, from instant to instant, and no further than where `until` is seen.
 
         At the end all clocks stand there, and those that ran run on. Raises `NotQuiet` when an instant takes longer
         than `timeout` seconds of machine time, and `ActRefused` (`ClockBackwards`) for a goal that is past.
@@ -142,11 +152,12 @@ class Timekeeper:
         self._held.clear()
         try:
             start = await self._hold()
-            if goal is not None and goal < start:
+            end = start + goal if isinstance(goal, timedelta) else goal.astimezone(UTC)
+            if end < start:
                 raise ActRefused(
                     "ClockBackwards", f"It is {start.isoformat()} already, and the clock only moves forward."
                 )
-            return await self._moved(start, start if goal is None else goal, until, limit)
+            return await self._moved(start, end, until, limit)
         finally:
             await self._release()
 
@@ -215,21 +226,22 @@ class Timekeeper:
         pause, acted, self._stuck = SHORTEST, 0, {}
         while True:
             due, before = self._due(), self.round
-            if due and not self._in_flight():
+            stalled = self._silent() and loop.time() > changed + SILENCE
+            if due and (stalled or not self._in_flight()):
                 acted = 1
                 for part in due:
-                    if not await self._turn(part):
+                    if not await self._turn(part) and not stalled:
                         break
             await self._look()
             busy, now = self._busy(), loop.time()
-            if now > began + limit and busy:
+            if busy and now > began + limit:
                 told = "; ".join(f"{part}: {why}" for part, why in busy.items())
                 raise NotQuiet(f"At {self._now.isoformat()}, after {limit:g} s: {told}.")
             if self.round != before:
                 changed, pause = now, SHORTEST
             elif not busy:
                 return acted
-            elif self._silent() and now > changed + SILENCE:
+            elif stalled:
                 self._stuck = {part: f"{why}, and somebody is silent" for part, why in busy.items()}
                 return acted
             else:

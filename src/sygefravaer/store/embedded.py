@@ -142,7 +142,8 @@ class EmbeddedServer:
         with translated():
             async with await psycopg.AsyncConnection.connect(self.superuser_dsn(), autocommit=True) as connection:
                 await connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(name))
-                if await (await connection.execute("SELECT FROM pg_roles WHERE rolname = %s", [role])).fetchone():
+                there = await connection.execute("SELECT FROM pg_roles WHERE rolname = %s", [role])
+                if await there.fetchone() is not None:
                     await connection.execute(sql.SQL("DROP OWNED BY {role}; DROP ROLE {role}").format(role=name))
 
     # --- the steps of a start ---
