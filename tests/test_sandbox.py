@@ -328,6 +328,115 @@ async def test_the_clock_moves_for_all_parts_and_stays_moved(up: Up) -> None:
             await up.knock("supervisor", "clock", advance=wrong)
 
 
+async def times(up: Up) -> list[datetime]:
+    return [datetime.fromisoformat((await up.knock(name, "clock"))["now"]) for name in NAMES]
+
+
+async def held(up: Up) -> list[str]:
+    return [name for name in NAMES if "held" in await up.knock(name, "clock")]
+
+
+async def test_the_command_line_moves_all_parts_together(up: Up) -> None:
+    """Weeks in one command; whoever calls afterwards, by hand or by the printed line, calls in the moved time."""
+    before = json.loads((await up.cli("clock", "show", "--json")).stdout)
+
+    result = await up.cli("clock", "advance", "3w2d", "--json")
+
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout)
+    assert set(told) == {"from", "to", "instants", "messages", "quiet", "seen"}
+    assert datetime.fromisoformat(told["to"]) - datetime.fromisoformat(told["from"]) == timedelta(weeks=3, days=2)
+    assert (told["quiet"], before["moving"]) == ([], False)
+    now = await times(up)
+    assert max(now) - min(now) < timedelta(seconds=10)
+    assert min(now) >= datetime.fromisoformat(told["to"])
+    assert (await up.cli("call", "HentSagsListe")).exit_code == 0
+    assert (await up.post("viborg"))[0] == 200
+    shown = await up.cli("clock", "set", (max(now) + timedelta(days=1)).isoformat())
+    assert "messages accepted." in shown.stdout, shown.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "exit_code", "code"),
+    [
+        (("advance", "5x"), 2, "DurationMalformed"),
+        (("advance", "999999999y"), 2, "DurationMalformed"),
+        (("set", "tomorrow"), 2, "DateMalformed"),
+        (("set", "2026-08-31T09:00:00"), 2, "ClockNaive"),
+        (("set", "2020-01-01"), 2, "ClockBackwards"),
+        (("run-until", "M9"), 2, "EventUnknown"),
+        (("run-until", "M3", "--at-most", "1h"), 1, "EventNotSeen"),
+    ],
+)
+async def test_a_move_that_cannot_be_says_why(up: Up, arguments: tuple[str, ...], exit_code: int, code: str) -> None:
+    """Each with its code; the time stays usable."""
+    result = await up.cli("clock", *arguments, "--json")
+
+    assert (result.exit_code, json.loads(result.stdout)["error"]["code"]) == (exit_code, code), result.output
+
+
+async def test_parts_that_are_away_are_named_and_catch_up(up: Up) -> None:
+    """A frozen and a killed one count as quiet; started again they have the others' time."""
+    await up.cli("sandbox", "pause", "viborg")
+    await up.cli("sandbox", "kill", "aarhus")
+
+    moved = await up.cli("clock", "advance", "1w")
+    await up.cli("sandbox", "start", "viborg")
+    await up.cli("sandbox", "start", "aarhus")
+
+    assert moved.exit_code == 0, moved.output
+    assert "Counts as quiet: aarhus (down)\nCounts as quiet: viborg (paused)\n" in moved.stdout
+    now = await times(up)
+    assert max(now) - min(now) < timedelta(seconds=10)
+    assert not await held(up)
+
+
+async def test_who_is_not_quiet_is_named_and_the_clocks_run_on(up: Up) -> None:
+    """Exit code 3; another move meanwhile is refused; and afterwards all goes on."""
+    await up.knock("viborg", "chaos", answer_late=4.0)
+    case = next(case for case in up.summary["cases"] if case["municipality_cvr"] == VIBORG)
+    await up.knock("ksd", "resend", sags_id=case["sags_id"])
+    moving = asyncio.create_task(up.cli("clock", "advance", "1d", "--timeout", "1.5"))
+    await eventually(lambda: is_moving(up))
+    with pytest.raises(ActRefused) as second:
+        await up.knock("supervisor", "clock", advance=1)
+
+    result = await moving
+    await up.knock("viborg", "chaos", reset=True)
+
+    assert second.value.code == "ClockMoves"
+    assert (result.exit_code, "NotQuiet" in result.stderr) == (3, True), result.output
+    assert "gateway: 1 in flight" in result.stderr
+    assert not await held(up)
+    assert (await up.cli("clock", "advance", "1d")).exit_code == 0
+
+
+async def is_moving(up: Up) -> bool:
+    return bool((await up.knock("supervisor", "clock"))["moving"])
+
+
+async def test_any_act_of_a_part_by_hand(up: Up, tmp_path: Path) -> None:
+    """Listed without an act; done with fields or a file; refused with the part's own code."""
+    file = tmp_path / "fields.json"
+    file.write_text('{"limit": 3, "state": "LOEBENDE"}')
+
+    listed = await up.cli("act", "viborg")
+    described = await up.cli("act", "supervisor", "--json")
+    cases = await up.cli("act", "ksd", "cases", "--file", str(file), "--field", "limit=1", "--json")
+    policy = await up.cli("act", "aarhus", "policy", "--field", "event_delay=60")
+    unknown = await up.cli("act", "ksd", "dance")
+    nobody = await up.cli("act", "database", "health")
+
+    lines = dict(line.split(None, 1) for line in listed.stdout.splitlines())
+    assert {"acts", "answer_event", "clock", "due", "inbox", "policy", "update"} <= set(lines)
+    assert lines["inbox"].startswith("List the `events`")
+    assert "clock" in json.loads(described.stdout)["acts"]
+    assert [case["state"] for case in json.loads(cases.stdout)["cases"]] == ["LOEBENDE"]
+    assert json.loads(policy.stdout)["event_delay"] == 60
+    assert (unknown.exit_code, "UnknownAct" in unknown.stderr) == (1, True)
+    assert (nobody.exit_code, "PartUnknown" in nobody.stderr) == (2, True)
+
+
 async def test_a_second_start_is_refused_and_harms_nothing(up: Up) -> None:
     """The same directory twice, or a port that is taken: an error that names what to do."""
     again = await up.cli("sandbox", "up", "--detach", "--json")
@@ -364,14 +473,18 @@ async def test_it_outlives_the_command_and_a_killed_supervisor_takes_its_parts_a
         told = json.loads(first.stdout)
         status = json.loads((await asyncio.to_thread(run, "sandbox", "status", "--json", *place)).stdout)
         pids = [part["pid"] for part in status["parts"] if part["name"] != "database"]
+        moved = await asyncio.to_thread(run, "clock", "advance", "4w", "--json", *place)
+        assert moved.exit_code == 0, moved.output
 
         os.kill(told["pid"], signal.SIGKILL)
         await eventually(lambda: gone(pids))
         down = await asyncio.to_thread(run, "sandbox", "down", *place)
         second = await asyncio.to_thread(run, "sandbox", "up", "--detach", *ports, *place)
         summary = json.loads((directory / "sandbox" / "sandbox.json").read_text())
+        now = json.loads((await asyncio.to_thread(run, "clock", "show", "--json", *place)).stdout)["now"]
         removed = await asyncio.to_thread(run, "sandbox", "down", "--remove", "--json", *place)
 
+        assert timedelta() < datetime.fromisoformat(now) - datetime.fromisoformat(json.loads(moved.stdout)["to"])
         assert down.stdout == "The sandbox is down.\n", down.output
         assert second.exit_code == 0, second.output
         assert "The sandbox is ready" in second.stdout

@@ -15,9 +15,9 @@ from uuid import UUID
 import click
 
 from sygefravaer import __version__
+from sygefravaer.cli.acting import act
 from sygefravaer.cli.frame import REFUSED, Commands, dir_option, example, wants_json
 from sygefravaer.cli.sandboxing import citizens, sandbox
-from sygefravaer.cli.acting import act
 from sygefravaer.cli.timing import clock
 from sygefravaer.config import Kind, load
 from sygefravaer.errors import UsageError

@@ -136,6 +136,9 @@ def run_until(event: str, at_most: str, directory: Path, timeout: float | None, 
     EVENT is a message that the gateway accepts, by its operation, as M1 to M5 or by its number (SF2090, SF2093,
     SF2095); or the SagsTilstand that a case comes into. The exit code is 1 when it has not come within --at-most.
     """
+    from sygefravaer.sandbox.events import watch  # noqa: PLC0415  a sandbox is large; `--help` is not
+
+    watch(event)  # one that is none is refused here, as used wrongly
     told = _move(directory, {"until": event, "advance": duration(at_most).total_seconds()}, timeout, as_json=as_json)
     if told["seen"] is None:
         raise ActRefused("EventNotSeen", f"It did not come by {told['to']}, where the clocks are now.")
