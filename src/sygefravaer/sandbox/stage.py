@@ -143,7 +143,10 @@ class Stage:
         gateway = f"https://localhost:{self._parts[GATEWAY.name].port}"
         for spec in SYSTEMS:
             self._configs[spec.name] = replace(self._configs[spec.name], gateway_url=gateway)
-        await asyncio.gather(*(self._begin(spec.name) for spec in SYSTEMS))
+        begun = await asyncio.gather(*(self._begin(spec.name) for spec in SYSTEMS), return_exceptions=True)
+        for failure in begun:  # only now: a part that is on its way up must be there to be stopped
+            if failure is not None:
+                raise failure
         database = self._configs[GATEWAY.name].database
         if database is None:
             raise AssertionError
