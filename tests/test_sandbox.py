@@ -385,7 +385,7 @@ async def test_parts_that_are_away_are_named_and_catch_up(up: Up) -> None:
     await up.cli("sandbox", "start", "aarhus")
 
     assert moved.exit_code == 0, moved.output
-    assert "Counts as quiet: aarhus (down)\nCounts as quiet: viborg (paused)\n" in moved.stdout
+    assert {"Counts as quiet: aarhus (down)", "Counts as quiet: viborg (paused)"} <= set(moved.stdout.splitlines())
     now = await times(up)
     assert max(now) - min(now) < timedelta(seconds=10)
     assert not await held(up)
