@@ -266,10 +266,23 @@ def test_how_far_exemption_reaches(on, held, limit):
     found = facts(*([talk(TALKED)] if held else []), first_day=date(2025, 1, 20))
     assert exempt_until(found, LAW, on=on) == limit
     assert may_exempt(found, LAW, on=on) is False  # nobody knows when recovery is expected
-    if limit:
-        assert may_exempt(replace(found, expected=limit), LAW, on=on)
-        assert not may_exempt(replace(found, expected=limit + timedelta(days=1)), LAW, on=on)
     assert exempt_until(replace(found, employed=False), LAW, on=on) is None
+
+
+@pytest.mark.parametrize(
+    ("expected", "may"),
+    [
+        (date(2025, 6, 2), True),
+        (date(2025, 6, 3), False),
+        (date(2025, 3, 11), True),
+        (date(2025, 3, 10), False),  # the day has come, and he is not well
+        (date(2025, 3, 9), False),
+    ],
+)
+def test_whose_recovery_is_near_may_be_exempted(expected, may):
+    """Expected after today, and by the end of 13 weeks after the talk of 3 March."""
+    found = facts(talk(TALKED), first_day=date(2025, 1, 20), expected=expected)
+    assert may_exempt(found, LAW, on=date(2025, 3, 10)) is may
 
 
 def test_who_is_exempt_has_no_talks_while_the_law_lets_it():

@@ -202,8 +202,9 @@ class Acts:
         today = danish_date(self._rooms.clock.now())
         async with self._rooms.store.snapshot() as tx:
             found = await self._answers(tx, None)
-            for sag in await self._rooms.register.open_sager(tx):
-                found += self._duties(await self._rooms.register.facts(tx, sag), today)
+            open_ones = await self._rooms.register.open_sager(tx)
+            for facts in await self._rooms.register.facts_of(tx, open_ones):
+                found += self._duties(facts, today)
         found = [duty for duty in found if until is None or duty.due <= until]
         return {"duties": _in_order(found, today)[: limit or LIMIT]}
 

@@ -145,7 +145,7 @@ class Agenda:
                 async with tx.savepoint():
                     facts = await self._register.facts(tx, sag)
                     step = next_step(self._answering.policy, facts, self._law, now=now)
-                    if step is not None and step.at <= now:
+                    if step is not None and step.at <= now and not step.look:
                         await self._do(tx, sag, facts, step, now=now)
                     else:
                         again = step.at if step else None

@@ -8,7 +8,7 @@ keyed hash.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Final
@@ -17,7 +17,7 @@ from uuid import UUID, uuid4
 from sygefravaer.contract.messages import SygefravaerssagType
 from sygefravaer.contract.values import Cpr
 from sygefravaer.jobcenter.deeds import Deeds
-from sygefravaer.jobcenter.facts import Facts
+from sygefravaer.jobcenter.facts import Facts, told
 from sygefravaer.jobcenter.life import Life, State, Trigger, scheme_ended
 from sygefravaer.jobcenter.verdicts import ENDED, Citizen
 from sygefravaer.law import Law, danish_date
@@ -208,9 +208,22 @@ class Register:
 
     async def facts(self, tx: Tx, sag: Sag) -> Facts:
         """Gather what the duties of a jobcentersag depend on."""
-        return await self.deeds.facts(
-            tx, sag.jobcentersag_id, state=sag.life.standing, kategori=sag.kategori, first_day=sag.first_day
-        )
+        return (await self.facts_of(tx, [sag]))[0]
+
+    async def facts_of(self, tx: Tx, sager: Sequence[Sag]) -> list[Facts]:
+        """Gather what the duties of each jobcentersag depend on, in the same order."""
+        found = await self.deeds.of_each(tx, [sag.jobcentersag_id for sag in sager])
+        return [
+            told(
+                sag.jobcentersag_id,
+                state=sag.life.standing,
+                first_day=sag.first_day,
+                kategori=sag.kategori,
+                rows=found[sag.jobcentersag_id][0],
+                deeds=found[sag.jobcentersag_id][1],
+            )
+            for sag in sager
+        ]
 
     async def settle_life(self, tx: Tx, sag: Sag, *, reopened: bool, now: datetime, scheme: str | None = None) -> Sag:
         """Close a jobcentersag on which no open case hangs any more; find the first day of those that do.

@@ -8,21 +8,20 @@ counts as one that the policy held.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import date, datetime
 from typing import Final
 from uuid import UUID
 
-from sygefravaer.contract.codes import LISTS
 from sygefravaer.contract.messages import OpfoelgningType, SendOpdateringFravaerRequest
-from sygefravaer.jobcenter.facts import EMPLOYED, Deed, Facts, What, day_of
+from sygefravaer.jobcenter.facts import Deed, What, day_of
 from sygefravaer.jobcenter.life import STATUS, State
 from sygefravaer.jobcenter.verdicts import ENDED
-from sygefravaer.law import danish_date
 from sygefravaer.store import Row, Tx
 
-_COLUMNS: Final = "what, day, kategori, kind, form, planned_at, held_at, outcome, refused, closed"
+_NAMES: Final = ("day", "kategori", "kind", "form", "planned_at", "held_at", "outcome", "refused", "closed")
+_COLUMNS: Final = f"what, {', '.join(_NAMES)}"
 
 
 class Deeds:
@@ -65,14 +64,6 @@ class Deeds:
             besked_id=besked_id,
             now=now,
         )
-
-    async def of(self, tx: Tx, jobcentersag_id: UUID) -> tuple[Deed, ...]:
-        """List the deeds of a jobcentersag, in the order of their days."""
-        rows = await tx.all(
-            f"SELECT {_COLUMNS} FROM follow_up WHERE jobcentersag_id = %(id)s ORDER BY day, follow_up_id",
-            id=jobcentersag_id,
-        )
-        return tuple(_deed(row) for row in rows)
 
     async def refuse(self, tx: Tx, besked_id: UUID) -> tuple[Deed, ...]:
         """Take what a message told as untrue; gives what that was."""
@@ -127,33 +118,31 @@ class Deeds:
         )
         return row["jobcentersag_id"] if row else None
 
-    # --- facts ---
-
-    async def facts(
-        self, tx: Tx, jobcentersag_id: UUID, *, state: State, kategori: str | None, first_day: date
-    ) -> Facts:
-        """Gather what the duties of a jobcentersag depend on; of the sygedagpengesager those that run count."""
-        rows = await tx.all(
+    async def of_each(
+        self, tx: Tx, jobcentersag_ids: Sequence[UUID]
+    ) -> Mapping[UUID, tuple[Sequence[Row], list[Deed]]]:
+        """Give for each jobcentersag what KSD told of its sygedagpengesager that run, and its deeds by their days."""
+        found: dict[UUID, tuple[list[Row], list[Deed]]] = {each: ([], []) for each in jobcentersag_ids}
+        told = await tx.all(
             """
-            SELECT expected, early_since, beskaeftigelse, coalesce(known_at, changed_at) AS known_at
-            FROM sygedagpengesag WHERE jobcentersag_id = %(id)s AND tilstand <> ALL(%(ended)s)
+            SELECT jobcentersag_id, expected, early_since, beskaeftigelse, coalesce(known_at, changed_at) AS known_at
+            FROM sygedagpengesag WHERE jobcentersag_id = ANY(%(ids)s) AND tilstand <> ALL(%(ended)s)
             """,
-            id=jobcentersag_id,
+            ids=list(jobcentersag_ids),
             ended=sorted(ENDED),
         )
-        expected = [row["expected"] for row in rows if row["expected"]]
-        early = [row["early_since"] for row in rows if row["early_since"]]
-        return Facts(
-            jobcentersag_id=jobcentersag_id,
-            state=state,
-            first_day=first_day,
-            known_on=min((danish_date(row["known_at"]) for row in rows), default=first_day),
-            expected=max(expected, default=None),
-            early_since=min(early, default=None),
-            employed=any(_employed(row) for row in rows) or not rows,
-            kategori=kategori,
-            deeds=await self.of(tx, jobcentersag_id),
+        done = await tx.all(
+            f"""
+            SELECT jobcentersag_id, {_COLUMNS} FROM follow_up WHERE jobcentersag_id = ANY(%(ids)s)
+            ORDER BY day, follow_up_id
+            """,
+            ids=list(jobcentersag_ids),
         )
+        for row in told:
+            found[row["jobcentersag_id"]][0].append(row)
+        for row in done:
+            found[row["jobcentersag_id"]][1].append(_deed(row))
+        return found
 
 
 def deeds_of(message: SendOpdateringFravaerRequest) -> Iterator[Deed]:
@@ -188,10 +177,4 @@ def _follow_up(told: OpfoelgningType, day: date) -> Deed:
 
 
 def _deed(row: Row) -> Deed:
-    return Deed(**{**row, "what": What(row["what"])})
-
-
-def _employed(row: Row) -> bool:
-    codes = LISTS["beskaeftigelsesstatusser"]
-    status = row["beskaeftigelse"]
-    return status not in codes or codes.get(status).extra["kontaktgruppe"] == EMPLOYED
+    return Deed(what=What(row["what"]), **{name: row[name] for name in _NAMES})

@@ -107,9 +107,9 @@ def exempt_until(facts: Facts, law: Law, *, on: date) -> date | None:
 
 
 def may_exempt(facts: Facts, law: Law, *, on: date) -> bool:
-    """Say whether the citizen may do without follow-up on a day."""
+    """Say whether the citizen may do without follow-up on a day; an expectation that has passed exempts nobody."""
     limit = exempt_until(facts, law, on=on)
-    return limit is not None and facts.expected is not None and facts.expected <= limit
+    return limit is not None and facts.expected is not None and on < facts.expected <= limit
 
 
 def extension_duty(law: Law, anmodning_id: UUID, svarfrist: date, *, received: date) -> Duty:

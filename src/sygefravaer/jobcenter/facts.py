@@ -8,11 +8,11 @@ untrue (O405 to O407) stays as a row, and counts for nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from sygefravaer.contract.codes import LISTS
@@ -101,7 +101,7 @@ class Facts:
     employed: bool = True
     kategori: str | None = None
     deeds: tuple[Deed, ...] = ()
-    """In the order of their days."""
+    """In the order of their days, of one day in the order they were noted."""
 
     def done(self, what: What) -> Iterator[Deed]:
         """Go through the deeds of a kind that count."""
@@ -114,7 +114,7 @@ class Facts:
     @property
     def visited(self) -> Deed | None:
         """Give the visitation that counts: the last one."""
-        return max(self.done(What.VISITATION), key=lambda deed: deed.day, default=None)
+        return next((deed for deed in reversed(self.deeds) if deed.what is What.VISITATION and not deed.refused), None)
 
     @property
     def quick(self) -> bool:
@@ -125,6 +125,34 @@ class Facts:
         """Take what KSD refused for done: who has been told no does not do the same again by himself."""
         everything = replace(self, deeds=tuple(replace(deed, refused=False) for deed in self.deeds))
         return replace(everything, kategori=everything.visited.kategori if everything.visited else self.kategori)
+
+
+def told(
+    jobcentersag_id: UUID,
+    *,
+    state: State,
+    first_day: date,
+    kategori: str | None,
+    rows: Sequence[Mapping[str, Any]],
+    deeds: Sequence[Deed],
+) -> Facts:
+    """Put the facts together; `rows` are what KSD told of the sygedagpengesager that run."""
+    return Facts(
+        jobcentersag_id=jobcentersag_id,
+        state=state,
+        first_day=first_day,
+        known_on=min((danish_date(row["known_at"]) for row in rows), default=first_day),
+        expected=max((row["expected"] for row in rows if row["expected"]), default=None),
+        early_since=min((row["early_since"] for row in rows if row["early_since"]), default=None),
+        employed=any(_employed(row["beskaeftigelse"]) for row in rows) or not rows,
+        kategori=kategori,
+        deeds=tuple(deeds),
+    )
+
+
+def _employed(status: str | None) -> bool:
+    codes = LISTS["beskaeftigelsesstatusser"]
+    return status is None or status not in codes or codes.get(status).extra["kontaktgruppe"] == EMPLOYED
 
 
 def day_of(instant: datetime | None, otherwise: date) -> date:

@@ -53,6 +53,8 @@ class Step:
 
     at: datetime
     duty: Duty | None = None
+    look: bool = False
+    """Nothing is to be done but to look again."""
 
 
 def next_step(policy: Policy, facts: Facts, law: Law, *, now: datetime) -> Step | None:
@@ -67,6 +69,8 @@ def next_step(policy: Policy, facts: Facts, law: Law, *, now: datetime) -> Step 
     ]
     if policy.follow_up is Mode.DILIGENT and _exempts(facts, law, on=today):
         steps.append(Step(at=_nine(_known(facts, facts.held(TALK, law)))))
+    if facts.state is State.UDEN_OPFOELGNING and facts.expected and may_exempt(facts, law, on=today):
+        steps.append(Step(at=_nine(facts.expected), look=True))  # on that day the exemption is over
     return min(steps, key=lambda step: (step.at, step.duty is not None), default=None)
 
 
@@ -158,7 +162,7 @@ def _exempts(facts: Facts, law: Law, *, on: date) -> bool:
 def _known(facts: Facts, others: Iterable[date]) -> date:
     """Give the day from which anything could have been done: known, visited, and whatever else is named."""
     visited = facts.visited
-    return max(working_day(facts.known_on, 1), *others, *((visited.day,) if visited else ()))
+    return max([working_day(facts.known_on, 1), *others, *([visited.day] if visited else [])])
 
 
 def _last_held(facts: Facts) -> date:

@@ -99,10 +99,9 @@ class Telling:
 
     async def _life(self, tx: Tx, sag: Sag, message: SendOpdateringFravaerRequest, status: str | None) -> Life:
         held = frozenset[str]().union(*(deed.fulfils(self._law) for deed in deeds_of(message)))
-        if held and TALK not in held:  # what a later follow-up leads to depends on whether the first was held
-            before = await self._register.deeds.of(tx, sag.jobcentersag_id)
-            if any(TALK in deed.fulfils(self._law) and not deed.refused for deed in before):
-                held |= {TALK}
+        # what a later follow-up leads to depends on whether the first was held
+        if held and (await self._register.facts(tx, sag)).held(TALK, self._law):
+            held |= {TALK}
         life = sag.life
         for trigger in triggers(
             message.Opdateringstype,
