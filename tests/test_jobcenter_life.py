@@ -95,6 +95,13 @@ def test_a_first_talk_during_an_assessment_counts_after_it():
     assert life.moved(Trigger.STAND_BY).moved(Trigger.ANSWERED).state is State.STANDBY
 
 
+def test_a_second_question_interrupts_what_the_first_did():
+    """Asked twice, answered: back to what was before the first."""
+    life = Life().moved(Trigger.FOLLOW_UP).moved(Trigger.ASKED).moved(Trigger.ASKED)
+    assert (life.state, life.standing) == (State.VURDERER_FORLAENGELSE, State.FOERSTE_OPFOELGNING)
+    assert life.moved(Trigger.ANSWERED).state is State.FOERSTE_OPFOELGNING
+
+
 def test_what_ksd_refused_leads_back():
     """A kategori that KSD does not take, and a talk that cannot have been, leave the case where it was."""
     assert Life().moved(Trigger.TEAM).moved(Trigger.UNVISITED).state is State.MODTAGET

@@ -88,6 +88,7 @@ TRANSITIONS: Final[Mapping[State, Moves]] = {
     State.UDEN_OPFOELGNING: {**_VISIT, **_ANY_TIME, **_TALK},
     State.STANDBY: {**_VISIT, **_ANY_TIME, **_TALK},
     State.VURDERER_FORLAENGELSE: {
+        Trigger.ASKED: State.VURDERER_FORLAENGELSE,
         Trigger.ANSWERED: None,
         Trigger.UNDECIDED: State.JOBAFKLARING,
         Trigger.TRANSFER: State.JOBAFKLARING,
