@@ -166,3 +166,23 @@ async def test_nothing_personal_is_left_where_it_can_be_read(pair, caplog):
                     assert secret.encode().hex() not in lines, table["name"]
     said = caplog.text + str([{**vars(record)} for record in caplog.records])
     assert not [secret for secret in (word, *numbers) if secret in said]
+
+
+async def test_ksd_takes_what_a_diligent_jobcentre_tells(pair):
+    """Visitation, talks and exemption by themselves, one due instant after the other: nothing is refused."""
+    await pair.jobcenter.acts["policy"]({"follow_up": "diligent"})
+    case = CASE | {"FoersteFravaersdag": "2026-01-26", "ForventetRaskmeldingsdato": "2026-06-10"}
+    await pair.ksd.acts["seed"]({"cases": [case | {"RevurderingsDato": "2026-08-31"}]})
+    await pair.quiet()
+    for _ in range(4):
+        due = (await pair.jobcenter.acts["due"]({}))["next"]
+        if due is None or due > "2026-04-01":
+            break
+        await pair.jobcenter.acts["clock"]({"now": due})
+        await pair.quiet()
+    shown = await pair.ksd.acts["case"]({"sags_id": SAGS_ID})
+    here = await pair.jobcenter.acts["case"]({"sags_id": SAGS_ID})
+    assert [deed["what"] for deed in here["deeds"]] == ["visitation", "follow-up", "exemption"]
+    assert (await pair.jobcenter.acts["tasks"]({}))["tasks"] == []
+    assert (shown["picture"]["Visitationskategori"], here["kategori"]) == ("2", "2")
+    assert here["state"] == "UDEN_OPFOELGNING"
