@@ -90,7 +90,8 @@ async def test_a_diligent_jobcentre_lives_a_case(play):
         assert (shown["state"], shown["kategori"], shown["visited"]) == ("LOEBENDE_OPFOELGNING", "2", "2026-03-03")
         assert [deed["what"] for deed in shown["deeds"]].count("wider test") == 1
         assert shown["duties"] == []
-        assert await it.act("due") == {"next": None, "in_flight": 0}
+        due = await it.act("due")
+        assert (due["next"], due["in_flight"]) == (None, 0)
 
 
 async def test_a_quick_case_gets_kategori_1_and_later_2(play):
@@ -207,7 +208,8 @@ async def test_who_does_nothing_by_himself(play, mode):
     async with play(mode) as it:
         await it.tell(it.m1(case := sag()))
         await it.quiet()
-        assert await it.act("due") == {"next": None, "in_flight": 0}
+        due = await it.act("due")
+        assert (due["next"], due["in_flight"]) == (None, 0)
         assert [duty["name"] for duty in (await it.the_case(case))["duties"]] == ["visitation", "wider test"]
         assert it.gateway.m5 == []
 

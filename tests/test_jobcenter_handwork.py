@@ -478,8 +478,10 @@ async def test_whatever_happens_moves_a_counter(play):
             assert all(new >= old for new, old in zip(now, before, strict=True))
             assert now != before
             before = now
-            await it.act("clock", now=(await it.act("due"))["next"])
+            due = await it.act("due")
+            await it.act("clock", now=due["next"])
             await it.quiet()
+            assert (await it.act("due"))["counters"]["done"] > due["counters"]["done"]
 
 
 async def test_extensions_are_tried_in_their_order(play):

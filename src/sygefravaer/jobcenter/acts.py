@@ -94,7 +94,7 @@ class Acts:
             "next": to_plain(min(known)) if known else None,
             "in_flight": max(claimed, sending, rooms.pump.busy) + max(doing, rooms.agenda.busy) + answering,
             "parked": parked,
-            "counters": counters | {"calls": rooms.chaos.calls},
+            "counters": counters | {"calls": rooms.chaos.calls, "done": rooms.agenda.done},
         }
 
     # --- what came ---

@@ -71,6 +71,8 @@ class Agenda:
         self._sent = sent
         self._wake = asyncio.Event()
         self.busy = 0
+        self.done = 0
+        """How many things were done by itself; only grows."""
 
     def wake(self) -> None:
         """Look again at what is due."""
@@ -102,7 +104,9 @@ class Agenda:
             done = 0
             while await self._event() or await self._extension() or await self._follow_up():
                 done += 1
-            return done + await self._questions()
+            done += await self._questions()
+            self.done += done
+            return done
         finally:
             self.busy -= 1
 
