@@ -377,6 +377,7 @@ async def test_a_move_that_cannot_be_says_why(up: Up, arguments: tuple[str, ...]
 
 async def test_parts_that_are_away_are_named_and_catch_up(up: Up) -> None:
     """A frozen and a killed one count as quiet; started again they have the others' time."""
+    assert (await up.cli("clock", "advance", "1s")).exit_code == 0  # which waits for the opening conversation
     await up.cli("sandbox", "pause", "viborg")
     await up.cli("sandbox", "kill", "aarhus")
 
