@@ -112,7 +112,7 @@ class Deeds:
         row = await tx.one(
             """
             SELECT jobcentersag_id FROM jobcentersag WHERE act_at <= %(now)s
-            ORDER BY act_at, opened_at, jobcentersag_id LIMIT 1
+            ORDER BY act_at, number LIMIT 1
             """,
             now=now,
         )

@@ -177,7 +177,7 @@ class Inbox:
             SELECT * FROM received
             WHERE municipality_cvr = %(cvr)s AND sags_id = %(id)s AND verdict = 'early'
               AND (answer IS NULL OR answer <> ALL(%(final)s))
-            ORDER BY version, besked_id FOR UPDATE
+            ORDER BY version, seq FOR UPDATE
             """,
             cvr=municipality_cvr,
             id=sags_id,
@@ -206,7 +206,7 @@ class Inbox:
         rows = await tx.all(
             """
             SELECT * FROM received WHERE answer_due <= %(now)s
-            ORDER BY answer_due, besked_id LIMIT %(limit)s FOR UPDATE
+            ORDER BY answer_due, seq LIMIT %(limit)s FOR UPDATE
             """,
             now=now,
             limit=limit,
@@ -324,7 +324,7 @@ class Inbox:
         rows = await tx.all(
             """
             SELECT * FROM extension WHERE answer_due <= %(now)s AND state = 'waiting'
-            ORDER BY answer_due, anmodning_id LIMIT %(limit)s FOR UPDATE
+            ORDER BY answer_due, number LIMIT %(limit)s FOR UPDATE
             """,
             now=now,
             limit=limit,
@@ -441,7 +441,7 @@ class Inbox:
         rows = await tx.all(
             """
             SELECT municipality_cvr, sags_id FROM sygedagpengesag WHERE ask_at <= %(now)s
-            ORDER BY ask_at, sags_id LIMIT %(limit)s
+            ORDER BY ask_at, number LIMIT %(limit)s
             """,
             now=now,
             limit=limit,

@@ -291,7 +291,7 @@ class Outbox:
             """
             SELECT besked_id FROM kept_update
             WHERE municipality_cvr = %(cvr)s AND sags_id = %(id)s AND code = %(code)s AND again_as IS NULL
-            ORDER BY made_at, besked_id FOR UPDATE
+            ORDER BY number FOR UPDATE
             """,
             cvr=municipality_cvr,
             id=sags_id,

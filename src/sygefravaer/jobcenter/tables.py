@@ -13,7 +13,8 @@ The tables of a jobcentre system, all in its own schema.
     follow_up        what was done, planned and missed on a jobcentersag
     kept_update      an update that KSD refused, as it was, for the day its case runs again
 
-Numbers (`cpr`) and snapshots are sealed, a citizen is found by keyed hash (`cpr_key`).
+Where things are due at the same instant they go by number, as they came. Numbers of citizens (`cpr`) and snapshots are
+sealed, a citizen is found by keyed hash (`cpr_key`).
 """
 
 from typing import Final
@@ -139,12 +140,15 @@ MIGRATIONS: Final = (
     """
     ALTER TABLE jobcentersag ADD COLUMN scheme text;
     ALTER TABLE jobcentersag ADD COLUMN act_at timestamptz;
+    ALTER TABLE jobcentersag ADD COLUMN number bigint GENERATED ALWAYS AS IDENTITY;
+    ALTER TABLE extension ADD COLUMN number bigint GENERATED ALWAYS AS IDENTITY;
     CREATE INDEX jobcentersag_act ON jobcentersag (act_at) WHERE act_at IS NOT NULL;
     ALTER TABLE sygedagpengesag ADD COLUMN kategori text;
     ALTER TABLE sygedagpengesag ADD COLUMN expected date;
     ALTER TABLE sygedagpengesag ADD COLUMN early_since date;
     ALTER TABLE sygedagpengesag ADD COLUMN beskaeftigelse text;
     ALTER TABLE sygedagpengesag ADD COLUMN known_at timestamptz;
+    ALTER TABLE sygedagpengesag ADD COLUMN number bigint GENERATED ALWAYS AS IDENTITY;
     ALTER TABLE sygedagpengesag ADD COLUMN reopened_at timestamptz;
     CREATE TABLE follow_up (
         follow_up_id     bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -166,6 +170,7 @@ MIGRATIONS: Final = (
     CREATE INDEX follow_up_told ON follow_up (besked_id);
     CREATE TABLE kept_update (
         besked_id        uuid PRIMARY KEY,
+        number           bigint GENERATED ALWAYS AS IDENTITY,
         municipality_cvr text NOT NULL,
         sags_id          uuid,
         content          text NOT NULL,

@@ -38,9 +38,9 @@ SELECT least(
 ) AS due
 """
 _NEXT_CASE: Final = """
-SELECT sags_id FROM sag WHERE next_at <= %(now)s ORDER BY next_at, sags_id LIMIT 1
+SELECT sags_id FROM sag WHERE next_at <= %(now)s ORDER BY next_at, number LIMIT 1
 """
-_NEXT_RECOUNT: Final = "SELECT person_id FROM recount WHERE due_at <= %(now)s ORDER BY due_at, person_id LIMIT 1"
+_NEXT_RECOUNT: Final = "SELECT person_id FROM recount WHERE due_at <= %(now)s ORDER BY due_at, number LIMIT 1"
 _TAKE_RECOUNT: Final = "DELETE FROM recount WHERE person_id = %(person_id)s"
 _LOOK_AT_ALL: Final = "UPDATE sag SET next_at = %(now)s WHERE state = ANY(%(open)s)"
 

@@ -5,7 +5,7 @@ What KSD keeps: cases with every version they ever had, what was told and answer
 Pictures, personal numbers and free text are sealed; a citizen is found by the keyed hash of a number. A version says
 from which day it is true (`effective_on`) and when it was known (`recorded_at`), and which message or act and which
 rule caused it. What KSD will do by itself stands nowhere but as the instant at which it looks again (`sag.next_at`):
-what is to be done then follows from the case.
+what is to be done then follows from the case. Where several are due at one instant they go by number, as they came.
 """
 
 from typing import Final
@@ -182,15 +182,17 @@ CREATE TABLE setting (
     # What KSD does by itself: `next_at` is when it next looks at a case; a report that is held waits to be taken.
     """
 ALTER TABLE sag
+    ADD COLUMN number bigint GENERATED ALWAYS AS IDENTITY,
     ADD COLUMN next_at timestamptz,
     ADD COLUMN stopped_on date,
     ADD COLUMN pensioner_since date,
     ADD COLUMN review_by_hand boolean NOT NULL DEFAULT false;
-CREATE INDEX sag_next ON sag (next_at, sags_id) WHERE next_at IS NOT NULL;
+CREATE INDEX sag_next ON sag (next_at, number) WHERE next_at IS NOT NULL;
 UPDATE sag SET next_at = changed_at WHERE state NOT IN ('AFSLUTTET', 'ANNULLERET');
 
 CREATE TABLE recount (
     person_id uuid PRIMARY KEY,
+    number bigint GENERATED ALWAYS AS IDENTITY,
     due_at timestamptz NOT NULL
 );
 

@@ -30,6 +30,7 @@ Say = Callable[[str], None]
 
 CITIZENS: Final = 50
 BATCH: Final = 25  # cases of one knock at KSD's door
+FORM_AFTER: Final = 6  # days: how soon a citizen of a sandbox returns the oplysningsskema
 AT_ONCE: Final = 4  # half of the connections that KSD has to its database
 BATCH_SECONDS: Final = 60.0
 SAY_EVERY: Final = 2.0  # seconds
@@ -78,11 +79,12 @@ async def open_all(layout: Layout, say: Say) -> bool:
     Let KSD open its register with the cases, some at a time; say whether one was opened that it did not have.
 
     KSD tells each to its jobcentre in its own time. The jobcentres answer requests for extension by hand meanwhile, so
-    that the cases that are REVURDERING stay so: somebody should find something to do.
+    that the cases that are REVURDERING stay so: somebody should find something to do. From the next working day on a
+    sandbox lives by itself: citizens return their forms, jobcentres follow their cases up.
     """
-    await knock(layout.socket(KSD.name), "policy", {"substitutes": list(SUBSTITUTES)})
+    await knock(layout.socket(KSD.name), "policy", {"substitutes": list(SUBSTITUTES), "form_after": FORM_AFTER})
     for spec in JOBCENTERS:
-        await knock(layout.socket(spec.name), "policy", {"extensions": "manual"})
+        await knock(layout.socket(spec.name), "policy", {"extensions": "manual", "follow_up": "diligent"})
     progress = _Progress(sum(1 for _ in read(layout)), say)
     async with _standing(layout):
         with contextlib.closing(read(layout)) as rows:
