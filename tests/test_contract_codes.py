@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MPL-2.0
 """Code lists: every code that ever was, and the days it may be used on."""
 
+import subprocess
+import sys
 from datetime import date
 
 import pytest
@@ -95,3 +97,48 @@ def test_texts_of_errors():
     assert all(fejl_text(kode).endswith(".") for kode in FEJLKODER)
     with pytest.raises(KeyError):
         fejl("X999")
+
+
+REPLACING = """
+import sys
+from datetime import date
+from pathlib import Path
+from sygefravaer.contract import codes
+from sygefravaer.errors import UsageError
+try:
+    codes.replace_unverified(Path(sys.argv[1]))
+except UsageError as error:
+    print(error.code)
+else:
+    from sygefravaer.contract import operations
+    kode = codes.LISTS["forlaengelseskoder"].get("P27_1_4")
+    print(kode.valid(date(2026, 7, 1)), codes.LISTS["forlaengelseskoder"].get("P29").extra["maksUger"],
+          sorted(operations._WITH_MAXIMUM), len(codes.LISTS["forlaengelseskoder"]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        (
+            "forlaengelseskoder,P27_1_4,gyldigTil,2026-06-30\nforlaengelseskoder,P29,maksUger,26",
+            "False 26 ['P26_COVID', 'P27_1_2', 'P27_1_3', 'P29'] 11",
+        ),
+        ("forlaengelseskoder,P27_1_2,maksUger,70", "CodesFixed"),
+        ("forlaengelseskoder,P29,tekst,andet", "CodesUnreadable"),
+        ("forlaengelseskoder,P29,gyldigTil,snart", "CodesUnreadable"),
+        ("forlaengelseskoder,P29,sikkerhed,fact", "CodesUnreadable"),
+        ("forlaengelseskoder,P30,maksUger,1", "CodesUnreadable"),
+        ("nosuchlist,P29,maksUger,1", "CodesUnreadable"),
+        (None, "CodesUnreadable"),
+    ],
+)
+def test_what_is_unverified_can_be_known_better(tmp_path, lines, said):
+    """Before anything reads the lists: rules made of them follow. What is certain stays, and a bad file is refused."""
+    file = tmp_path / "codes.csv"
+    if lines is not None:
+        file.write_text(f"liste,kode,kolonne,vaerdi\n{lines}\n")
+
+    done = subprocess.run([sys.executable, "-c", REPLACING, str(file)], capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == said

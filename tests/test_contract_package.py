@@ -518,7 +518,7 @@ def test_code_list_is_well_formed(file):
 
 
 def test_dated_codes_have_their_dates():
-    """The dates that decide: the third category ends with 2024, the covid code with June 2021, three schemes later."""
+    """The dates that decide: the third category ends with 2024, the covid code with June 2021, four schemes later."""
     ends = {
         row["kode"]: row["gyldigTil"] for file in names.CODE_LISTS.values() for row in rows(file) if row["gyldigTil"]
     }
@@ -527,6 +527,7 @@ def test_dated_codes_have_their_dates():
         "3": "2024-12-31",
         "P26_COVID": "2021-06-30",
         "P24B": "2026-12-31",
+        "JOBAFKLARING": "2026-12-31",
         "RESSOURCEFORLOEB": "2026-06-30",
         "REVALIDERING": "2026-06-30",
     }

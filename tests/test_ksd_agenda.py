@@ -321,6 +321,22 @@ async def test_a_refusal_that_says_nothing_of_the_citizen_is_asked_again(ksd, ca
     assert resent == (2 if cause == "SAG_UKENDT_I_JOBCENTER" else 1)
 
 
+async def test_what_follows_a_refusal_is_the_schemes_of_the_day(ksd):
+    """Jobafklaring until 2026, a reduced rate from 2027 by a draft: in the task as after the end."""
+    await refused(ksd, "INGEN_GRUND_OPFYLDT", 2026, 6, 20, 9)
+    assert [follow_on for _, _, follow_on in await ksd.tasks()] == ["JOBAFKLARING"]
+    await to(ksd, 2027, 1, 4, 9)
+    await running(ksd, cpr=OTHER_CPR, FoersteFravaersdag="2026-11-02")
+    await to(ksd, 2027, 4, 5, 9)
+    asked = ksd.gateway.m3[-1]
+    now = ksd.clock.now()
+    answer = ksd.m4(
+        asked, "AFVIST", cpr=OTHER_CPR, now=now, VurderingsDato=now.date(), Afvisningsaarsag="INGEN_GRUND_OPFYLDT"
+    )
+    assert await ksd.send(answer) == ("OK", [])
+    assert [follow_on for _, _, follow_on in await ksd.tasks()] == ["JOBAFKLARING", "NEDSAT_SATS"]
+
+
 async def test_a_renewal_that_is_refused_ends_what_was_granted(ksd):
     """The extension's own end is asked about eight weeks before; no ground left is P27_3_UDLOEBET with its scheme."""
     sags_id = await running(ksd)
@@ -407,6 +423,40 @@ async def test_a_stop_is_resumed_within_four_weeks_or_ends(ksd):
     )
 
 
+async def test_a_stop_while_a_request_is_out_goes_back_to_the_reassessment(ksd):
+    """Resumed, the case is REVURDERING, and the answer that comes then makes it FORLAENGET."""
+    sags_id = await running(ksd)
+    await to(ksd, 2026, 6, 5, 4)
+    (asked,) = ksd.gateway.m3
+    await ksd.act("change_case", sags_id=sags_id, move="STOP", on="2026-06-10")
+    await ksd.act("change_case", sags_id=sags_id, move="RESUME", on="2026-06-10")
+    assert (await ksd.case(sags_id))["state"] == "REVURDERING"
+
+    now = ksd.clock.now()
+    answer = ksd.m4(asked, now=now, VurderingsDato=now.date(), til=date(2026, 12, 31))
+    assert (await ksd.send(answer))[0] in {"OK", "ADVARSEL"}
+    assert (await ksd.case(sags_id))["state"] == "FORLAENGET"
+
+
+async def test_a_late_report_to_an_ended_case_is_told_as_its_end(ksd):
+    """A jobcentre takes no other change of an ended case."""
+    sags_id = await running(ksd)
+    await ksd.act("end_case", sags_id=sags_id)
+    await ksd.act("attach_report", sags_id=sags_id, report=str(uuid4()))
+    await ksd.quiet()
+
+    assert said(ksd.gateway.m1[-1]) == ("AFSLUTTET", 3, "AFSLUTTET", ("NEMREFUSION_TILKNYTTET",))
+
+
+async def test_the_sagsart_changes_also_when_the_report_comes_after_the_first_weeks(ksd):
+    """Reported as unemployed with an employer, fifty days in: it begins to run, and is an employee's."""
+    sags_id = await running(ksd, Arbejdsgiver={"CVRNummer": "29189846"}, Sagsart="17")
+    await ksd.quiet()
+
+    picture = (await ksd.case(sags_id))["picture"]
+    assert (picture["Sagsart"], picture["StartSagsart"], picture["FoersteBeregningsdag"]) == ("11", "17", "2026-01-26")
+
+
 async def test_too_few_hours_of_partial_absence_end_the_case(ksd):
     """s. 53: four hours a week go on, less does not."""
     sags_id, other = await running(ksd), await running(ksd, cpr=OTHER_CPR)
@@ -424,6 +474,24 @@ async def test_too_few_hours_of_partial_absence_end_the_case(ksd):
         "DELVIS_OPHOERT",
         "2026-02-19",
     )
+
+
+async def test_too_few_hours_that_lie_ahead_end_the_case_when_they_begin(ksd):
+    """Agreed today for next month: part-time until then, over on the day before."""
+    sags_id = await running(ksd)
+    case = ksd.gateway.m1[-1].Sygefravaerssag
+    periods = [
+        _period({"FraDato": date(2026, 2, 20), "TilDato": date(2026, 3, 31), "FravaerstimerPrUge": Decimal(9)}),
+        _period({"FraDato": date(2026, 4, 1), "FravaerstimerPrUge": Decimal(3)}),
+    ]
+    update = ksd.m5(case, "DELVIS_RASKMELDING", GyldigFra=date(2026, 2, 20), DelvisPeriode=periods)
+    assert await ksd.send(update) == ("OK", [])
+    assert (await ksd.case(sags_id))["state"] == "DELVIST_RASKMELDT"
+    assert ("END_PARTIAL", "2026-04-01T04:00:00+00:00") in await coming(ksd, sags_id)
+    await to(ksd, 2026, 4, 1, 4)
+
+    picture = (await ksd.case(sags_id))["picture"]
+    assert (picture["Afslutningsaarsag"], picture["AfslutningsDato"]) == ("DELVIS_OPHOERT", "2026-03-31")
 
 
 def _period(given):

@@ -108,6 +108,7 @@ class Config:
     database: Database | None = None
     vault: Path | None = None
     law: Path | None = None
+    codes: Path | None = None
     client: ClientTls | None = None
     audit: Auditing | None = None
     delivery: Delivering = field(default_factory=Delivering)

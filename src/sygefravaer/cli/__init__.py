@@ -56,11 +56,15 @@ def serve(part: str, path: Path, *, with_parent: bool) -> None:
     The settings are described in docs/configuration.md. SIGTERM ends it in good order: what has begun is finished,
     what was claimed is handed back, and the exit code is 0.
     """
-    from sygefravaer import app  # noqa: PLC0415  a part is large; `--help` is not
-
     config = load(path)
     if config.part != part:
         raise UsageError("SettingWrong", f"{path} is the configuration of a {config.part}; a {part} was asked for.")
+    if config.codes is not None:  # before anything reads them
+        from sygefravaer.contract import codes  # noqa: PLC0415
+
+        codes.replace_unverified(config.codes)
+    from sygefravaer import app  # noqa: PLC0415  a part is large; `--help` is not
+
     app.main(config, with_parent=with_parent)
 
 

@@ -8,14 +8,16 @@ date. So an old message can be read for ever, and next year's law is a row in a 
 
 import csv
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from importlib import resources
 from importlib.resources.abc import Traversable
+from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
 from sygefravaer.contract.names import CODE_LISTS
+from sygefravaer.errors import UsageError
 
 _DATA: Final = resources.files("sygefravaer.contract").joinpath("data")
 _COMMON: Final = frozenset({"kode", "tekst", "gyldigFra", "gyldigTil", "erstattesAf"})
@@ -132,10 +134,50 @@ def _day(text: str) -> date | None:
     return date.fromisoformat(text) if text else None
 
 
-LISTS: Final[Mapping[str, CodeList]] = MappingProxyType(
-    {file.removesuffix(".csv"): read(_DATA.joinpath(file), file.removesuffix(".csv")) for file in CODE_LISTS.values()},
-)
+_LISTS: Final = {
+    file.removesuffix(".csv"): read(_DATA.joinpath(file), file.removesuffix(".csv")) for file in CODE_LISTS.values()
+}
+LISTS: Final[Mapping[str, CodeList]] = MappingProxyType(_LISTS)
 """Every code list, by the name of its file."""
+
+
+def replace_unverified(path: Path) -> None:
+    """
+    Put an operator's better knowledge in the place of what is unverified in the code lists.
+
+    The file is CSV with the columns liste, kode, kolonne, vaerdi: one cell of one row each. Only rows whose `sikkerhed`
+    is unverified can be changed, and neither their code nor their text. Others read the lists when they are imported,
+    so it is done first of all. Raises UsageError `CodesUnreadable` or `CodesFixed`.
+    """
+    try:
+        changes = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
+        for change in changes:
+            name, kode = change["liste"], change["kode"]
+            _LISTS[name] = _changed(_LISTS[name], kode, change["kolonne"], change["vaerdi"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(
+            "CodesUnreadable",
+            f"{path} is not a file of changes to code lists.",
+            try_this="Give a CSV file with the columns liste, kode, kolonne, vaerdi, and names that the lists have.",
+        ) from error
+
+
+def _changed(codes: CodeList, kode: str, column: str, value: str) -> CodeList:
+    row = codes.get(kode)
+    if row.extra.get("sikkerhed") != "unverified":
+        raise UsageError(
+            "CodesFixed",
+            f"The row of {codes.name} that is to be changed is not unverified.",
+            try_this="Change only rows whose sikkerhed is unverified; docs/domain/codes.md lists them.",
+        )
+    if column in {"gyldigFra", "gyldigTil"}:
+        row = replace(row, **{column: _day(value)})  # type: ignore[arg-type]  # these two are days
+    elif column in row.extra and column != "sikkerhed":
+        row = replace(row, extra=MappingProxyType({**row.extra, column: value}))
+    else:
+        raise KeyError(column)
+    return CodeList(codes.name, tuple(row if each.kode == kode else each for each in codes))
+
 
 FEJLKODER: Final[Mapping[str, FejlKode]] = MappingProxyType(
     {

@@ -162,7 +162,10 @@ class Agenda:
                     rule="s. 21: not resumed within four weeks",
                 )
                 await self._casework.tell(tx, case, end, cause=cause, now=now)
-            case Act.REMIND | Act.END_STOPPED:
+            case Act.END_PARTIAL if (since := changes.too_few_hours(case.picture, self._law)) is not None:
+                over = changes.over(case.picture, case.state, since=since, today=today)
+                await self._casework.tell(tx, case, over, cause=cause, now=now)
+            case Act.REMIND | Act.END_STOPPED | Act.END_PARTIAL:
                 await self._casework.look_ahead(tx, case)
             case _ as never:
                 assert_never(never)

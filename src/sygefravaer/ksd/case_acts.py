@@ -98,7 +98,10 @@ class CaseActs:
             if pensioner_since is not None and not picture and trigger is None:
                 return await self.casework.count_anew(tx, case, cause=cause, now=now)
             self._check_resume(case, trigger, on)
-            told = changes.changed(case.picture, case.state, picture, on=on, reasons=reasons, trigger=trigger)
+            asked = trigger is Trigger.RESUME and await self.casework.asked(tx, case)
+            told = changes.changed(
+                case.picture, case.state, picture, on=on, reasons=reasons, trigger=trigger, asked=asked
+            )
             await self.cases.attach(tx, case.sags_id, told.picture.TilknyttetNemrefusionsID, now=now)
             case = await self.casework.tell(tx, case, told, cause=cause, now=now)
             return case if pensioner_since is None else await self.casework.count_anew(tx, case, cause=cause, now=now)

@@ -144,6 +144,10 @@ class Casework:
         )
         return timing.coming(known, self._habits(), self._law)
 
+    async def asked(self, tx: Tx, case: Case) -> bool:
+        """Say whether a request for extension of the case is out, or answered and not decided."""
+        return bool(await tx.all(_LIVE, sags_id=case.sags_id))
+
     async def decide(self, tx: Tx, case: Case, *, cause: Cause, now: datetime, ending: str | None = None) -> Case:
         """
         Decide on the refusal that a case waits with: it ends, but never backwards (75-15).

@@ -118,17 +118,27 @@ def changed(
     on: date,
     reasons: Iterable[str] = (),
     trigger: Trigger | None = None,
+    asked: bool = False,
 ) -> Change:
-    """Change fields of a case that is open; a trigger may move it as well. Raises Impossible or IllegalMove."""
+    """
+    Change fields of a case that is open; a trigger may move it as well. Raises Impossible or IllegalMove.
+
+    `asked` says that a request for extension is out: a case that is resumed is being reassessed then. What comes to an
+    ended case is told as its end once more, since a jobcentre takes no other change of one (B105).
+    """
     if KEPT & fields.keys():
         raise Impossible(f"{', '.join(sorted(KEPT & fields.keys()))} cannot be set as a field; there is an act for it.")
     if state in ENDED and trigger is None and fields.keys() != ATTACHED:
         raise Impossible("The case has ended; it must be taken up again before it changes.")
     following = replace(picture, **fields)  # type: ignore[arg-type]  # names and types were judged when they were read
-    state = _moved(state, following, fields) if trigger is None else move(state, trigger)
+    event = Event.AFSLUTTET if state in ENDED and trigger is None else Event.AENDRET
+    if trigger is Trigger.RESUME:
+        state = move(state, trigger, to=State.REVURDERING if asked else State.LOEBENDE)
+    else:
+        state = _moved(state, following, fields) if trigger is None else move(state, trigger)
     given = tuple(reasons) or _reasons(fields, trigger)
     return Change(
-        event=Event.AENDRET,
+        event=event,
         on=on,
         reasons=given,
         picture=replace(following, SagsTilstand=state.value),
@@ -318,7 +328,7 @@ def updated(
         return None
     fields = _reported(picture, update)
     change = changed(picture, state, fields, on=update.GyldigFra) if fields else None
-    end = _end(picture, update, law)
+    end = _end(picture, update, law, today)
     if end is None:
         return change
     day, cause, rule = end
@@ -341,12 +351,30 @@ def follow_on(cause: str, on: date, law: Law) -> str | None:
 
     What takes over when sygedagpenge run out while the citizen is still incapacitated is the law's of that day.
     """
-    told = LISTS["afslutningsaarsager"].get(cause).extra["foelge"]
-    return law.rule(Norm.UNDECIDED_SCHEME, on).value if told == UNDECIDED else told or None
+    return scheme(LISTS["afslutningsaarsager"].get(cause).extra["foelge"], on, law) or None
 
 
-UNDECIDED: Final = "UARBEJDSDYGTIG"
-"""`foelge` of the ends that leave a citizen incapacitated: the scheme is the law's of the day."""
+def scheme(told: str, on: date, law: Law) -> str:
+    """Give what a list's `foelge` means on a day: that of a citizen who stays incapacitated is the law's of the day."""
+    return law.rule(Norm.UNDECIDED_SCHEME, on).value if told in UNDECIDED else told
+
+
+UNDECIDED: Final = frozenset({"UARBEJDSDYGTIG", "JOBAFKLARING"})
+"""`foelge` of the ends and refusals that leave a citizen incapacitated."""
+
+
+def too_few_hours(picture: SygefravaerssagType, law: Law) -> date | None:
+    """Say from which day the newest partial absence has too few hours a week (s. 53); `None`: it has enough."""
+    newest = max(picture.DelvisPeriode, key=lambda period: period.FraDato, default=None)
+    if newest is None or newest.FravaerstimerPrUge >= law.number(Norm.PARTIAL_HOURS, newest.FraDato):
+        return None
+    return newest.FraDato
+
+
+def over(picture: SygefravaerssagType, state: State, *, since: date, today: date) -> Change:
+    """End a case whose partial absence has too few hours: on the day before, not before its first."""
+    on = max(since - timedelta(days=1), picture.FoersteFravaersdag)
+    return ended(picture, state, on=on, cause="DELVIS_OPHOERT", rule="s. 53: too few hours a week", today=today)
 
 
 def material(before: SygefravaerssagType, after: SygefravaerssagType) -> bool:
@@ -371,7 +399,9 @@ def _reported(picture: SygefravaerssagType, update: SendOpdateringFravaerRequest
     return fields
 
 
-def _end(picture: SygefravaerssagType, update: SendOpdateringFravaerRequest, law: Law) -> tuple[date, str, str] | None:
+def _end(
+    picture: SygefravaerssagType, update: SendOpdateringFravaerRequest, law: Law, today: date
+) -> tuple[date, str, str] | None:
     """Say on which day, by which Afslutningsaarsag and by which rule an update ends the case, if it does."""
     if update.Raskmelding is not None:
         return update.Raskmelding.SidsteFravaersdag, "RASKMELDT", "s. 7"
@@ -379,7 +409,8 @@ def _end(picture: SygefravaerssagType, update: SendOpdateringFravaerRequest, law
     if transfer is not None and ends_by(transfer.Type, transfer.Dato):
         return transfer.Dato, transfer.Type, "transfer"
     for period in update.DelvisPeriode:
-        if period.FravaerstimerPrUge < law.number(Norm.PARTIAL_HOURS, period.FraDato):
+        few = period.FravaerstimerPrUge < law.number(Norm.PARTIAL_HOURS, period.FraDato)
+        if few and period.FraDato <= today:
             return max(period.FraDato - timedelta(days=1), picture.FoersteFravaersdag), "DELVIS_OPHOERT", "s. 53"
     return None
 

@@ -62,7 +62,7 @@ TRANSITIONS: Final[Mapping[State, Mapping[Trigger, frozenset[State]]]] = {
         **({Trigger.ASK: frozenset({State.REVURDERING})} if state in RUNNING else {}),
         **({Trigger.GRANT: frozenset({State.FORLAENGET})} if state is State.REVURDERING else {}),
         **({Trigger.STOP: frozenset({State.STANDSET})} if state in OPEN - {State.STANDSET} else {}),
-        **({Trigger.RESUME: frozenset({State.LOEBENDE})} if state is State.STANDSET else {}),
+        **({Trigger.RESUME: frozenset({State.LOEBENDE, State.REVURDERING})} if state is State.STANDSET else {}),
         **({Trigger.END: frozenset({State.AFSLUTTET})} if state in OPEN else {}),
         **({Trigger.ANNUL: frozenset({State.ANNULLERET})} if state is not State.ANNULLERET else {}),
         **({Trigger.REOPEN: OPEN} if state is State.AFSLUTTET else {}),

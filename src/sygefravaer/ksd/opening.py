@@ -52,7 +52,8 @@ def first_picture(given: Fields, sags_id: UUID, *, now: datetime, law: Law) -> t
     """
     Make the first picture of a case from an act's fields, and say whose case it is (CVR).
 
-    What is paid from when is counted, where the day has come; a RevurderingsDato that is given stands.
+    What is paid from when is counted, where the day has come and nothing else changes on it (then it is an event of
+    its own); a RevurderingsDato that is given stands.
     """
     cpr, cvr = given.take("cpr", Cpr), given.take("municipality_cvr", str)
     nemrefusions_id = given.find("nemrefusions_id", UUID) or uuid4()
@@ -80,7 +81,8 @@ def first_picture(given: Fields, sags_id: UUID, *, now: datetime, law: Law) -> t
         SenestAendret=now,
     )
     paid = first_paid(picture, law)
-    if picture.FoersteBeregningsdag is None and paid <= danish_date(now):
+    changes_then = LISTS["sagsarter"].get(picture.Sagsart).extra["efterArbejdsgiverperiode"] and picture.Arbejdsgiver
+    if picture.FoersteBeregningsdag is None and paid <= danish_date(now) and not changes_then:
         picture = replace(picture, FoersteBeregningsdag=paid)
     return picture, cvr
 

@@ -251,7 +251,8 @@ class Service:
         self, tx: Tx, case: Case, message: SendForretningsSvarForlaengelseRequest, *, now: datetime
     ) -> None:
         cause = cast("str", message.Afvisningsaarsag)
-        follow_on = LISTS["afvisningsaarsager"].get(cause).extra["foelge"]
+        told = LISTS["afvisningsaarsager"].get(cause).extra["foelge"]
+        follow_on = changes.scheme(told, danish_date(now), self.law)
         await self.casework.close(tx, message.AnmodningID, RequestStatus.ANSWERED, refusal=cause, now=now)
         await self._extension_task(tx, case, message, "extension_refused", codes=[cause], follow_on=follow_on, now=now)
         if follow_on == RESEND and self.follows_on():

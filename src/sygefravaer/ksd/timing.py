@@ -17,7 +17,8 @@ from uuid import UUID
 
 from sygefravaer.contract.codes import LISTS, Code
 from sygefravaer.contract.messages import ForlaengelseType, SygefravaerssagType
-from sygefravaer.ksd.lifecycle import RUNNING, State
+from sygefravaer.ksd.changes import too_few_hours
+from sygefravaer.ksd.lifecycle import OPEN, RUNNING, State
 from sygefravaer.ksd.rules import RequestStatus
 from sygefravaer.law import NEVER, Law, Norm, at, danish_date, day_after, end_of_day, working_day
 
@@ -35,6 +36,7 @@ class Act(StrEnum):
     ASK_AGAIN = "asks once more, since the first answer settled nothing"
     DECIDE = "decides after a refusal (s. 24(2), 27(3))"
     END_STOPPED = "ends what was stopped (s. 21)"
+    END_PARTIAL = "ends what has too few hours of absence a week (s. 53)"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -130,6 +132,8 @@ def _coming(known: Known, habits: Habits, law: Law) -> Iterator[Due]:
     if state is State.STANDSET and known.stopped_on is not None and habits.decides_after is not None:
         last = known.stopped_on + timedelta(weeks=law.number(Norm.STOP_WEEKS, known.stopped_on))
         yield Due(act=Act.END_STOPPED, at=at(day_after(last), MORNING))
+    if state in OPEN and (since := too_few_hours(picture, law)) is not None:
+        yield Due(act=Act.END_PARTIAL, at=at(since, MORNING))
     for live in known.live:
         yield from _of_request(live, picture, habits, law)
     review = review_of(picture)
