@@ -106,3 +106,26 @@ async def test_without_doors_there_is_nothing_to_ask() -> None:
         await server.stop()
 
     assert "Ingen dele at spørge" in text
+
+
+async def test_the_code_lists_are_a_page_of_their_own(page: str) -> None:
+    """Every list with every code: text, days, group, follow-on and source in Danish, under the same policy."""
+    response, text = await get(page, "/koder")
+    document = html.fromstring(text)
+
+    assert response.status == 200
+    assert response.headers["Content-Security-Policy"].startswith("default-src 'none'")
+    assert not re.search(r"<script|style=|https?://", text)
+    assert len(document.xpath("//section")) == len(document.xpath("//nav//a")) == 25
+    (row,) = document.xpath("//section[@id='sagsarter']//tr[th='17']")
+    assert [cell.text_content() for cell in row] == [
+        *("17", "Arbejdsløse, lønmodtagere", "–", "–", "–", "LEDIG", "ja", "unemployed_wait", "unemployed_wait", "11"),
+        "offentligt kendt",
+    ]
+    (row,) = document.xpath("//section[@id='visitationskategorier']//tr[th='3']")
+    assert [cell.text_content() for cell in row][2:4] == ["2014-07-01", "2024-12-31"]
+    unnamed = [cell.text for cell in document.xpath("//h2|//thead//th") if re.match("[a-z]", cell.text)]
+    assert unnamed == []
+    assert document.xpath("//a[@href='/']")
+    _, state = await get(page, "/")
+    assert 'href="/koder"' in state

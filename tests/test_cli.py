@@ -22,6 +22,8 @@ from sygefravaer.cli import calling, cli
 from sygefravaer.cli.frame import Failure, exit_code
 from sygefravaer.cli.sandboxing import program
 from sygefravaer.contract import codec
+from sygefravaer.contract.messages import HentSagResponse, SygefravaerssagType
+from sygefravaer.contract.plain import of_plain
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "commands.md"
 
@@ -353,3 +355,58 @@ def test_what_is_printed_can_be_typed(monkeypatch: pytest.MonkeyPatch, tmp_path:
     (tmp_path / "sygefravaer").write_text("")
     (tmp_path / "sygefravaer").chmod(0o700)
     assert program() == "sygefravaer"
+
+
+def test_the_code_lists_are_shown() -> None:
+    """Every list; one list with the columns that say something; one day's codes; the same as JSON."""
+    overview = run("codes").output.splitlines()
+    assert overview[0].split() == ["LIST", "CODES", "COLUMNS"]
+    assert len(overview) == 26
+    assert [line.split()[:2] for line in overview if line.startswith("udfald")] == [["udfald", "5"]]
+    lines = run("codes", "visitationskategorier").output.splitlines()
+    assert lines[0].split() == ["kode", "tekst", "gyldigFra", "gyldigTil", "sikkerhed"]
+    assert [line.split()[0] for line in lines[1:]] == ["1", "2", "3"]
+    told = json.loads(run("codes", "Visitationskategorier", "--on", "2025-01-01", "--json").output)
+    assert told["list"] == "visitationskategorier"
+    assert [code["kode"] for code in told["codes"]] == ["1", "2"]
+    assert told["codes"][1] == {
+        "kode": "2",
+        "tekst": "Forventes raskmeldt senere end otte uger fra første fraværsdag",
+        "gyldigFra": "2014-07-01",
+        "sikkerhed": "fact",
+    }
+    assert {"list": "kommuner", "codes": 98} in json.loads(run("codes", "--json").output)["lists"]
+    refused = run("codes", "koder")
+    assert (refused.exit_code, "ListUnknown" in refused.output) == (2, True)
+
+
+def test_a_code_in_an_answer_is_explained() -> None:
+    """Text, group and follow-on stand after the code, by the element's type; JSON has the code alone."""
+    fields = {
+        "SagsID": uuid(1),
+        "SagsVersion": 1,
+        "NemrefusionsID": uuid(2),
+        "CprNummer": "0101505006",
+        "Kommunekode": "0791",
+        "Sagsart": "17",
+        "SagsTilstand": "OVERFLYTTET",
+        "Fravaerstype": "FULDT",
+        "FoersteFravaersdag": "2026-01-12",
+        "AnmeldelsesDato": "2026-02-14",
+        "Beskaeftigelsesstatus": "LEDIG",
+        "LivstruendeSygdom": True,
+        "AfslutningsDato": "2026-02-20",
+        "Afslutningsaarsag": "FLYTNING",
+        "SenestAendret": "2026-02-20T09:00:00Z",
+    }
+    case = of_plain(SygefravaerssagType, fields)
+    answered = calling.Answered(element=b"", value=HentSagResponse(Sygefravaerssag=case), refused=False)
+    lines = calling.as_text(answered).splitlines()
+
+    assert lines[:2] == ["HentSagResponse", "  Sygefravaerssag"]
+    assert "    CprNummer: **********" in lines
+    assert "    Kommunekode: 0791 (Viborg)" in lines
+    assert "    Sagsart: 17 (Arbejdsløse, lønmodtagere; group LEDIG)" in lines
+    assert "    LivstruendeSygdom: true" in lines
+    assert "    Afslutningsaarsag: FLYTNING (Borgeren er flyttet til en anden kommune; follow-on OVERFLYTTET)" in lines
+    assert json.loads(calling.as_json(answered))["Sygefravaerssag"]["Sagsart"] == "17"

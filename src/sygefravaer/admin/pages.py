@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MPL-2.0
 """
-The state of each part, as a page and as JSON.
+The state of each part, as a page and as JSON; the code lists, as a page.
 
 The parts are asked by their control doors; the paths come from the configuration, and without them there is nothing
-to ask. The page needs no script and loads nothing from elsewhere; its policy forbids both.
+to ask. The pages need no script and load nothing from elsewhere; their policy forbids both.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from sygefravaer import __version__
 from sygefravaer.clock import Clock
+from sygefravaer.contract.coded import list_names, shown
 from sygefravaer.control import knock
 from sygefravaer.errors import SygefravaerError
 
@@ -77,6 +78,11 @@ def application(parts: Mapping[str, Path], *, clock: Clock) -> FastAPI:
     async def state_json() -> dict[str, object]:
         states = await _states(parts)
         return {"now": clock.now().isoformat(), "version": __version__, "parts": [asdict(state) for state in states]}
+
+    @app.get("/koder", response_class=HTMLResponse)
+    async def codes_page() -> str:
+        lists = [shown(name) for name in list_names()]
+        return pages.get_template("koder.html").render(lists=lists, now=clock.now(), version=__version__)
 
     @app.get("/static/admin.css")
     async def stylesheet() -> Response:

@@ -9,6 +9,8 @@ Every error says what was found, what was wanted, who must act and what to try. 
 from __future__ import annotations
 
 import asyncio
+import json
+from datetime import datetime
 from pathlib import Path
 from uuid import UUID
 
@@ -16,7 +18,7 @@ import click
 
 from sygefravaer import __version__
 from sygefravaer.cli.acting import act
-from sygefravaer.cli.frame import REFUSED, Commands, dir_option, example, wants_json
+from sygefravaer.cli.frame import REFUSED, Commands, dir_option, example, json_option, wants_json
 from sygefravaer.cli.sandboxing import citizens, sandbox
 from sygefravaer.cli.timing import clock
 from sygefravaer.config import Kind, load
@@ -141,3 +143,32 @@ def call(
     click.echo(write(answered))
     if answered.refused:
         raise SystemExit(REFUSED)
+
+
+# --- codes ---
+
+
+@cli.command("codes")
+@click.argument("name", metavar="[LIST]", required=False)
+@click.option("--on", type=click.DateTime(["%Y-%m-%d"]), help="Only the codes that may be used on this day.")
+@json_option
+@example("sygefravaer codes", "sygefravaer codes forlaengelseskoder --on 2026-03-02", "sygefravaer codes sagsarter")
+def code_lists(name: str | None, *, on: datetime | None, as_json: bool) -> None:
+    """
+    Show the code lists, or every code of one LIST: text, days of use, group, follow-on.
+
+    The columns are those of the data: `gyldigFra` and `gyldigTil` are the first and the last day a code may be used,
+    `gruppe` and `foelge` its group and what follows on it, `sikkerhed` says whether it is a fact, an inference,
+    unverified or our own.
+    """
+    from sygefravaer.cli import codes  # noqa: PLC0415
+
+    day = None if on is None else on.date()
+    if name is None:
+        lists = codes.overview(day)
+        told: object = {"lists": [{"list": each.name, "codes": len(each.rows)} for each in lists]}
+        text = codes.overview_text(lists)
+    else:
+        chosen = codes.found(name, day)
+        told, text = codes.as_plain(chosen), codes.list_text(chosen)
+    click.echo(json.dumps(told, ensure_ascii=False, indent=1) if as_json else text)

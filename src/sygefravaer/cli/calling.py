@@ -22,6 +22,7 @@ from lxml import etree
 from sygefravaer import soap
 from sygefravaer.client import Client, client_tls
 from sygefravaer.contract import codec
+from sygefravaer.contract.coded import explained, list_of
 from sygefravaer.contract.messages import (
     Element,
     FejlListeType,
@@ -262,19 +263,22 @@ def as_xml(answered: Answered) -> str:
 
 
 def as_text(answered: Answered) -> str:
-    """Write an answer for reading; personal numbers masked."""
-    return "\n".join([type(answered.value).__name__, *_lines(to_plain(answered.value), 1)])
+    """Write an answer for reading; a code with what it means, personal numbers masked."""
+    return "\n".join([type(answered.value).__name__, *_lines(answered.value, 1)])
 
 
-def _lines(value: Mapping[str, Any], depth: int) -> list[str]:
+def _lines(value: Element, depth: int) -> list[str]:
     lines: list[str] = []
-    for name, each in value.items():
-        for one in each if isinstance(each, list) else [each]:
-            if isinstance(one, dict):
-                lines += [f"{'  ' * depth}{name}", *_lines(one, depth + 1)]
-            else:
-                shown = str(one).lower() if isinstance(one, bool) else one
-                lines.append(f"{'  ' * depth}{name}: {shown}")
+    for field in fields(value):  # type: ignore[arg-type]  # every concrete Element is a dataclass
+        codes = list_of(type(value), field.name)
+        found = getattr(value, field.name)
+        for one in found if isinstance(found, tuple) else (found,):
+            if isinstance(one, Element):
+                lines += [f"{'  ' * depth}{field.name}", *_lines(one, depth + 1)]
+            elif one is not None:
+                shown = str(one).lower() if isinstance(one, bool) else to_plain(one)
+                meaning = explained(codes, shown) if codes is not None else ""
+                lines.append(f"{'  ' * depth}{field.name}: {shown}{f' ({meaning})' if meaning else ''}")
     return lines
 
 

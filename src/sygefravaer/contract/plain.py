@@ -10,7 +10,7 @@ wanted, never shown.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from functools import cache
@@ -18,27 +18,34 @@ from types import UnionType
 from typing import Any, Final, TypeVar, cast, get_args, get_origin, get_type_hints
 from uuid import UUID
 
+from sygefravaer.contract.coded import list_of
 from sygefravaer.contract.codes import LISTS
-from sygefravaer.contract.messages import Element
-from sygefravaer.contract.names import CODE_LISTS
+from sygefravaer.contract.messages import Element, ForlaengelseType, SygefravaerssagType
 from sygefravaer.contract.values import Cpr
 from sygefravaer.errors import FieldRefused
 
 Json = dict[str, Any]
 """A JSON object."""
 
+
+@dataclass(frozen=True, slots=True)
+class _Field:
+    """What the contract says of a field: its type, whether it repeats or may be absent, and the list of its code."""
+
+    kind: type[Any]
+    many: bool
+    optional: bool
+    codes: str | None
+
+
 ElementT = TypeVar("ElementT", bound=Element)
 ScalarT = TypeVar("ScalarT")
 
 LONGEST_NAME: Final = 60  # characters of an unknown name that are told
 
-_CODES: Final[Mapping[str, str]] = {
-    name: CODE_LISTS[f"{name}Type"].removesuffix(".csv")
-    for name in (
-        *("Sagsart", "SagsTilstand", "Fravaerstype", "Beskaeftigelsesstatus", "Visitationskategori"),
-        *("Forlaengelseskode", "Afslutningsaarsag"),
-    )
-} | {"StartSagsart": "sagsarter"}
+_OF_A_CASE: Final = (SygefravaerssagType, ForlaengelseType)
+"""Whose codes are judged: a case is kept and told on as it is given. Those of a message are for the schema to judge."""
+
 _WANTED: Final[Mapping[type, str]] = {
     str: "a text",
     UUID: "a UUID",
@@ -85,11 +92,11 @@ def of_plain(cls: type[ElementT], given: Mapping[str, object], place: str = "", 
 
 def fields_of_plain(cls: type[Element], given: Mapping[str, object], place: str = "") -> Json:
     """Make the fields of a value of the contract that are given; null clears one. Raises `FieldRefused`."""
-    known = _types(cls)  # type: ignore[arg-type]  # a class is hashable
+    known = _fields(cls)  # type: ignore[arg-type]  # a class is hashable
     for name in given:
         if name not in known:
             raise FieldRefused("FieldUnknown", f"`{place}{name[:LONGEST_NAME]}` is no field of {cls.__name__}.")
-    return {name: _value(given[name], *known[name], f"{place}{name}") for name in given}
+    return {name: _value(given[name], known[name], f"{place}{name}") for name in given}
 
 
 def scalar(given: object, kind: type[ScalarT], place: str) -> ScalarT:
@@ -104,36 +111,36 @@ def scalar(given: object, kind: type[ScalarT], place: str) -> ScalarT:
 
 
 @cache
-def _types(cls: type[Element]) -> Mapping[str, tuple[type[Any], bool, bool]]:
-    """Give for each field its type, whether it repeats and whether it may be absent."""
+def _fields(cls: type[Element]) -> Mapping[str, _Field]:
     found = {}
     for name, hint in get_type_hints(cls).items():
         if name == "NAMESPACE":
             continue
         many, optional = get_origin(hint) is tuple, isinstance(hint, UnionType)
-        found[name] = (get_args(hint)[0] if many or optional else hint, many, optional)
+        kind = get_args(hint)[0] if many or optional else hint
+        codes = list_of(cls, name) if cls in _OF_A_CASE else None
+        found[name] = _Field(kind, many, optional, codes if codes in LISTS else None)
     return found
 
 
-def _value(given: object, kind: type[Any], many: bool, optional: bool, place: str) -> object:  # noqa: FBT001
-    if many:
+def _value(given: object, field: _Field, place: str) -> object:
+    if field.many:
         if not isinstance(given, list):
             raise FieldRefused("FieldWrong", f"`{place}` repeats: a list was wanted.")
-        return tuple(_one(each, kind, f"{place}[{index}]") for index, each in enumerate(given))
-    if given is None and optional:
+        return tuple(_one(each, field, f"{place}[{index}]") for index, each in enumerate(given))
+    if given is None and field.optional:
         return None
-    return _one(given, kind, place)
+    return _one(given, field, place)
 
 
-def _one(given: object, kind: type[Any], place: str) -> object:
-    if issubclass(kind, Element):
+def _one(given: object, field: _Field, place: str) -> object:
+    if issubclass(field.kind, Element):
         if not isinstance(given, dict):
             raise FieldRefused("FieldWrong", f"`{place}` has parts: an object was wanted.")
-        return of_plain(kind, given, f"{place}/")
-    value = scalar(given, kind, place)
-    codes = _CODES.get(place.rpartition("/")[2])
-    if codes is not None and value not in LISTS[codes]:
-        raise FieldRefused("FieldWrong", f"`{place}` is wrong: a code of the list {codes} was wanted.")
+        return of_plain(field.kind, given, f"{place}/")
+    value = scalar(given, field.kind, place)
+    if field.codes is not None and value not in LISTS[field.codes]:
+        raise FieldRefused("FieldWrong", f"`{place}` is wrong: a code of the list {field.codes} was wanted.")
     return value
 
 

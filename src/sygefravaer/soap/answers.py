@@ -24,7 +24,7 @@ _ERROR_CODE: Final = f"{{{NS_FAULT}}}ErrorCode"
 _CALLERS: Final = frozenset({"Client", "VersionMismatch", "MustUnderstand"})
 """What blames the request. Any other code, also a stack's own as WCF's InternalServiceFault, is trouble over there."""
 
-_ANY_SEND: Final = OPERATIONS["SendForretningsSvar"]  # all sends are answered by the same type
+_ANY_SEND: Final = next(row for row in OPERATIONS.values() if not row.lookup)  # all are answered by the same type
 
 
 @dataclass(frozen=True, kw_only=True)
