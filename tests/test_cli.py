@@ -364,7 +364,7 @@ def test_the_code_lists_are_shown() -> None:
     assert len(overview) == 26
     assert [line.split()[:2] for line in overview if line.startswith("udfald")] == [["udfald", "5"]]
     lines = run("codes", "visitationskategorier").output.splitlines()
-    assert lines[0].split() == ["kode", "tekst", "gyldigFra", "gyldigTil", "sikkerhed"]
+    assert lines[0].split() == ["kode", "tekst", "gyldigFra", "gyldigTil", "tilstand", "sikkerhed"]
     assert [line.split()[0] for line in lines[1:]] == ["1", "2", "3"]
     told = json.loads(run("codes", "Visitationskategorier", "--on", "2025-01-01", "--json").output)
     assert told["list"] == "visitationskategorier"
@@ -373,6 +373,7 @@ def test_the_code_lists_are_shown() -> None:
         "kode": "2",
         "tekst": "Forventes raskmeldt senere end otte uger fra første fraværsdag",
         "gyldigFra": "2014-07-01",
+        "tilstand": "FOERSTE_OPFOELGNING",
         "sikkerhed": "fact",
     }
     assert {"list": "kommuner", "codes": 98} in json.loads(run("codes", "--json").output)["lists"]

@@ -207,3 +207,22 @@ async def _(it, _):
 async def _(it, kode):
     other = {"AfsenderSystemID": uuid4()} if kode == "G004" else {}
     return (await it.send(UPDATE, message(UPDATE, CprNummer="3113505012", **other))).code
+
+
+@facet("haendelsestyper", "what the contract demands of it", tables.DEMANDED)
+async def _(it, kode):
+    said = []
+    for sagsart, cause in (("49", "SAGSART_SKIFT"), ("11", None)):
+        envelope = message(EVENT, NemrefusionsID=uuid4())
+        kind = next(envelope.iter("{*}Haendelsestype"))
+        kind.text = kode
+        next(envelope.iter("{*}Sagsart")).text = sagsart
+        for each in list(envelope.iter("{*}Aendringsaarsag")):
+            each.getparent().remove(each)
+        if cause is not None:
+            told = kind.makeelement(kind.tag.replace("Haendelsestype", "Aendringsaarsag"))
+            told.text = cause
+            next(envelope.iter("{*}HaendelsesDato")).addnext(told)
+        answer = await it.send(EVENT, envelope)
+        said.append(answer.code or answer.kode)
+    return tuple(said)

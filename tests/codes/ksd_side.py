@@ -863,28 +863,27 @@ async def _(it, kode):
     return sent["settled_at"] is not None
 
 
-@facet("afslutningsaarsager", "a life-threatening illness after it", tables.RIGHT_AFTER)
-async def _(it, kode):
+async def right_after(it, cause):
+    """End a case so, and let a life-threatening illness begin after it; give the rights it has."""
     case = await a_case(it)
-    await it.act("end_case", sags_id=str(case.SagsID), cause=kode, on="2026-02-20")
-    again = await it.act(
-        "create_case",
-        cpr=number(case),
-        municipality_cvr=VIBORG,
-        FoersteFravaersdag="2026-02-23",
-        LivstruendeSygdom=True,
-    )
-    await it.quiet()
-    picture = (await it.case(again["sags_id"]))["picture"]
-    return tuple(each["Forlaengelseskode"] for each in picture.get("Forlaengelse", ()))
-
-
-@facet("forlaengelseskoder", "given as a right", {"P24B": ("P24B",)})
-async def _(it, _):
-    case = await a_case(it)
-    await it.act("end_case", sags_id=str(case.SagsID), cause="JOBAFKLARING", on="2026-02-20")
+    await it.act("end_case", sags_id=str(case.SagsID), cause=cause, on="2026-02-20")
     given = {"FoersteFravaersdag": "2026-02-23", "LivstruendeSygdom": True}
     again = await it.act("create_case", cpr=number(case), municipality_cvr=VIBORG, **given)
     await it.quiet()
     picture = (await it.case(again["sags_id"]))["picture"]
     return tuple(each["Forlaengelseskode"] for each in picture.get("Forlaengelse", ()))
+
+
+@facet("afslutningsaarsager", "a life-threatening illness after it", tables.RIGHT_AFTER)
+async def _(it, kode):
+    return await right_after(it, kode)
+
+
+@facet("afslutningsaarsager", "what a time limit leads to", {"JOBAFKLARING": ("P24B",)})
+async def _(it, _):
+    return await right_after(it, "P24_OPHOER")
+
+
+@facet("forlaengelseskoder", "given as a right", {"P24B": ("P24B",)})
+async def _(it, _):
+    return await right_after(it, "JOBAFKLARING")

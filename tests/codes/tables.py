@@ -423,3 +423,6 @@ STATUS_BY = {
     "AFSLUTTET": "SAG_LUKKET",
     "I_OPFOELGNING": "FORVENTET_RASKMELDING",
 }
+
+# What the contract demands of an event: of one that is Sagsart 49, and of one without a cause (3, rule 7; 3.1).
+DEMANDED = {"OPRETTET": ("G001", "OK"), "AENDRET": ("OK", "G001"), "AFSLUTTET": ("OK", "OK")}

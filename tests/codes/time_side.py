@@ -51,3 +51,13 @@ async def _(it, kode):
         picture = events(it, case)[-1].Sygefravaerssag
         ends.append(picture.Afslutningsaarsag)
     return tuple(ends)
+
+
+@facet("afslutningsaarsager", "a stop that is not taken up again", {"P21_MANGLENDE_MEDVIRKEN": True})
+async def _(it, kode):
+    await it.act("policy", decides_after=7)
+    first = (it.clock.now().date() - timedelta(days=60)).isoformat()
+    case = await a_case(it, FoersteFravaersdag=first, RevurderingsDato=FAR)
+    await it.act("change_case", sags_id=str(case.SagsID), move="STOP")
+    await it.pass_time(days=37)
+    return events(it, case)[-1].Sygefravaerssag.Afslutningsaarsag == kode
