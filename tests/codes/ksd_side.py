@@ -702,10 +702,14 @@ _PROVOKED = {
 }
 
 
-@facet("fejlkoder", "a message that provokes it", {kode: error_text(kode) for kode in _PROVOKED})
+@facet(
+    "fejlkoder",
+    "a message that provokes it",
+    {kode: (how.__name__, error_text(kode)) for kode, how in _PROVOKED.items()},
+)
 async def _(it, kode):
     found = await _PROVOKED[kode](it, kode)
-    return found.get(kode, found)
+    return _PROVOKED[kode].__name__, found.get(kode, found)
 
 
 @facet("fejlkoder", "what stands in KSD's own record alone", {"H502": (["H501"], "H502")})

@@ -95,7 +95,9 @@ def judge_round(job: Job, count: Count) -> None:
         for pair in pairs:
             ways = ((pair[0], pair[1]), (pair[1], pair[0]))
             count.made["key in the data"] += 1
-            if all(seen.get((name, TEXT, kode)) == list(said[other]) for kode, other in ways):
+            if said[pair[0]] == said[pair[1]]:
+                count.same["two rows of a data file that say the same"] += 1
+            elif all(seen.get((name, TEXT, kode)) == list(said[other]) for kode, other in ways):
                 count.found["key in the data"] += 1
             else:
                 count.survived.append(f"{name} {pair[0]} <-> {pair[1]} in its data file")
