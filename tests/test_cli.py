@@ -374,7 +374,7 @@ def test_the_code_lists_are_shown() -> None:
         "tekst": "Forventes raskmeldt senere end otte uger fra første fraværsdag",
         "gyldigFra": "2014-07-01",
         "tilstand": "FOERSTE_OPFOELGNING",
-        "sikkerhed": "fact",
+        "sikkerhed": "unverified",
     }
     assert {"list": "kommuner", "codes": 98} in json.loads(run("codes", "--json").output)["lists"]
     refused = run("codes", "koder")

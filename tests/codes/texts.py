@@ -202,7 +202,7 @@ SAID: Final[Mapping[str, Mapping[str, tuple[str, str, str, str, str]]]] = {
         "P24_OPHOER": ("Varighedsgrænsen er nået uden forlængelse (§ 24)", "", "", "", "UARBEJDSDYGTIG"),
         "P27_3_UDLOEBET": ("Forlængelsen er brugt op (§ 27, stk. 3)", "", "", "", "UARBEJDSDYGTIG"),
         "P21_MANGLENDE_MEDVIRKEN": ("Borgeren har ikke medvirket (§ 21)", "", "", "", ""),
-        "JOBAFKLARING": ("Borgeren er overgået til jobafklaringsforløb", "", "", "", ""),
+        "JOBAFKLARING": ("Borgeren er overgået til jobafklaringsforløb", "", "2026-12-31", "", ""),
         "RESSOURCEFORLOEB": ("Borgeren er overgået til ressourceforløb", "", "2026-06-30", "", ""),
         "FLEKSJOB": ("Borgeren er berettiget til fleksjob", "", "", "", ""),
         "FOERTIDSPENSION": ("Borgeren er tilkendt førtidspension", "", "", "", ""),
