@@ -13,7 +13,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final, Self
 from uuid import UUID
@@ -51,6 +51,8 @@ class Sent:
     operation: Operation
     element: bytes
     head: HovedType
+    payload: Json
+    """What it says, for the timeline."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,19 +154,20 @@ def made(
     element = codec.encode(message)
     for name, text in spoil.items():
         element = _spoilt(element, name, text)
-    return Sent(caller=caller, door=door, operation=operation, element=element, head=header)
+    return Sent(caller=caller, door=door, operation=operation, element=element, head=header, payload=payload)
 
 
-def copied(told: Mapping[str, Any], version: Mapping[str, Any], *, caller: str) -> Sent:
+def copied(told: Mapping[str, Any], version: Mapping[str, Any], *, caller: str, head: Mapping[str, Any]) -> Sent:
     """
     Make KSD's own M1 about a version once more, byte for byte in what counts: a copy that takes another way.
 
-    `told` is a row of KSD's act `messages`, `version` the one of its act `case` with its numbers revealed.
+    `told` is a row of KSD's act `messages`, `version` the one of its act `case` with its numbers revealed. With fields
+    in `head` it is another message about the same.
     """
     operation = OPERATIONS["SendHaendelseSygefravaerssag"]
     picture = of_plain(SygefravaerssagType, version["picture"])
     cvr = told["municipality_cvr"]
-    header = hoved(
+    own = hoved(
         operation,
         municipality=cvr,
         sender=IDS[caller],
@@ -174,19 +177,28 @@ def copied(told: Mapping[str, Any], version: Mapping[str, Any], *, caller: str) 
         besked_id=UUID(told["besked_id"]),
         korrelations_id=UUID(told["korrelations_id"]),
     )
+    header = of_plain(HovedType, to_plain(own, reveal=True) | dict(head))
+    payload = {
+        "Haendelsestype": version["event"],
+        "HaendelsesDato": version["effective_on"],
+        "Aendringsaarsag": version["reasons"],
+        "ForrigeSagsVersion": version["version"] - 1 or None,
+    }
     message = of_plain(
         SendHaendelseSygefravaerssagRequest,
-        {
-            "Haendelsestype": version["event"],
-            "HaendelsesDato": version["effective_on"],
-            "Aendringsaarsag": version["reasons"],
-            "ForrigeSagsVersion": version["version"] - 1 or None,
-        },
+        payload,
         AuthorityContext=AuthorityContextType(MunicipalityCVR=cvr),
         Hoved=header,
         Sygefravaerssag=picture,
     )
-    return Sent(caller=caller, door=GATEWAY.name, operation=operation, element=codec.encode(message), head=header)
+    return Sent(
+        caller=caller,
+        door=GATEWAY.name,
+        operation=operation,
+        element=codec.encode(message),
+        head=header,
+        payload=payload | {"SagsVersion": version["version"]},
+    )
 
 
 def changed(sent: Sent, names: Mapping[str, str]) -> Sent:
@@ -194,7 +206,7 @@ def changed(sent: Sent, names: Mapping[str, str]) -> Sent:
     element = sent.element
     for name, text in names.items():
         element = _spoilt(element, name, text)
-    return Sent(caller=sent.caller, door=sent.door, operation=sent.operation, element=element, head=sent.head)
+    return replace(sent, element=element)
 
 
 def laid_over(base: Json, given: Mapping[str, Any]) -> Json:

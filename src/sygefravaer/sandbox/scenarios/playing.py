@@ -22,7 +22,7 @@ from sygefravaer.contract.history import as_known, versions
 from sygefravaer.contract.messages import HentSagResponse, SygefravaerssagType
 from sygefravaer.contract.operations import OPERATIONS
 from sygefravaer.contract.plain import to_plain
-from sygefravaer.contract.values import Cpr
+from sygefravaer.contract.values import Cpr, masked
 from sygefravaer.errors import ActRefused, FieldRefused, UsageError
 from sygefravaer.law import at, danish_date
 from sygefravaer.sandbox.citizens import NAMESPACE, RAISED_BY, Citizen, citizens, passes_check
@@ -336,7 +336,7 @@ class _Player:
         row = next((one for one in told["messages"] if version and one["besked_id"] == version["besked_id"]), None)
         if version is None or row is None:
             raise days.Unreadable(f"there is no message about version {number}")
-        return messages.copied(row, version, caller=_given(step.who))
+        return messages.copied(row, version, caller=_given(step.who), head=self._resolved(step.head))
 
     async def _post(self, step: Step, sent: Sent) -> None:
         answers = await self._wire.post(sent, times=step.times, at_once=step.at_once)
@@ -354,11 +354,10 @@ class _Player:
                 self.watcher.add(self._told(step, sent, answer), at=self._now)
 
     def _told(self, step: Step, sent: Sent, answer: Answered) -> Json:
-        payload = messages.laid_over({}, self._resolved(step.given)) if step.kind == "send" else {}
-        picture = payload.get("Sygefravaerssag", {})
+        payload, head = sent.payload, sent.head
+        picture = payload.get("Sygefravaerssag", payload)
         code = payload.get("Forretningskvittering", {}).get("ForretningsValideringsKode")
-        to = next((part for part, cvr in CVRS.items() if cvr == sent.head.ModtagerMyndighedCVR), "")
-        version = picture.get("SagsVersion", payload.get("SagsVersion"))
+        to = next((part for part, cvr in CVRS.items() if cvr == head.ModtagerMyndighedCVR), "")
         return {
             "at": self._now.isoformat(),
             "from": step.who,
@@ -366,11 +365,12 @@ class _Player:
             "name": NUMBERS[sent.operation.name],
             "case": step.case,
             "label": len(self.watcher.cases) > 1 and step.case is not None,
-            "besked_id": str(sent.head.BeskedID),
-            "version": int(step.what) if step.kind == "copy" else version,
-            "event": payload.get("Haendelsestype", {"copy": "copy", "again": "again"}.get(step.kind or "")),
-            "code": code or " ".join(payload.get("Opdateringstype", [])),
-            "kind": step.kind,
+            "besked_id": str(head.BeskedID),
+            "version": picture.get("SagsVersion"),
+            "event": payload.get("Haendelsestype"),
+            "reasons": payload.get("Aendringsaarsag", []),
+            "code": code or ",".join(payload.get("Opdateringstype", [])),
+            "kind": payload.get("Anmodningstype"),
             "rykkernummer": payload.get("Rykkernummer"),
             "receipt": answer.receipt,
             "test_function": True,
@@ -510,7 +510,9 @@ class _Player:
         self.watcher.say("check", f"  {verdict.printed()}", verdict.as_json(), at=self._now)
 
     def _verdict(self, that: str, wanted: str = "", found: str = "") -> Verdict:
-        return Verdict(step=self._step.number, that=that, ok=wanted == found, wanted=wanted, found=found)
+        """Give a verdict; no personal number stands in it, whatever was compared."""
+        wrong = wanted != found
+        return Verdict(step=self._step.number, that=that, ok=not wrong, wanted=masked(wanted), found=masked(found))
 
     # --- what a name means ---
 

@@ -34,7 +34,8 @@ NUMBERS: Final[Mapping[str, str]] = {
 TITLES: Final[Mapping[str, str]] = {spec.name: spec.title.removeprefix("Jobcenter ") for spec in SYSTEMS}
 PARTS_BY_CVR: Final[Mapping[str, str]] = {cvr: part for part, cvr in CVRS.items()}
 PAGE: Final = 300  # messages looked at after an instant; a scenario that has more says how many
-LINE: Final = 23  # columns before a line's text
+WEEKDAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+LINE: Final = 25  # columns before a line's text
 ARROW: Final = 20
 WHAT: Final = 62
 
@@ -51,9 +52,14 @@ class Line:
 
     def printed(self, before: datetime | None) -> str:
         """Give it as it is read; the time only where it is another than that of the line before."""
-        local = self.at.astimezone(DENMARK)
-        stamp = "" if before == self.at else f"{local:%a %Y-%m-%d %H:%M}"
+        stamp = "" if before is not None and _stamp(before) == _stamp(self.at) else _stamp(self.at)
         return f"{stamp:<{LINE}}{self.text}".rstrip()
+
+
+def _stamp(instant: datetime) -> str:
+    local = instant.astimezone(DENMARK)
+    day = f"{WEEKDAYS[local.weekday()]} {local:%Y-%m-%d %H:%M}"
+    return f"{day}:{local:%S}" if local.second else day
 
 
 class Watcher:
@@ -99,7 +105,7 @@ class Watcher:
         now = await self._theatre.now()
         await self._look_at_cases()
         for message in await self._all_messages():
-            self._take(message)
+            self._take(message, now)
         for message in self._conversations():
             self.say("message", _as_message(message), message, at=datetime.fromisoformat(message["at"]))
         await self._look_at_lookups()
@@ -204,14 +210,14 @@ class Watcher:
             "deadline": request.get("deadline"),
         }
 
-    def _take(self, message: Json) -> None:
+    def _take(self, message: Json, now: datetime) -> None:
         besked_id, receipt = message["besked_id"], message["receipt"]
         message["label"] = len(self.cases) > 1
         if besked_id not in self.messages:
             self._fresh.append(besked_id)
         elif self._known.get(besked_id) != receipt and receipt:
-            text = f"{_route(message)}{_name(message)}: {receipt}"
-            self.say("receipt", text, message, at=datetime.fromisoformat(message["at"]))
+            text = _with_receipt(f"{_route(message)}{_name(message)}, receipt", receipt)
+            self.say("receipt", text, message, at=now)
         self._known[besked_id] = receipt
         self.messages[besked_id] = message
 
@@ -250,7 +256,7 @@ class Watcher:
 
 
 def _of_jobcenter(part: str, row: Json, answer: Json, names: Mapping[str, str]) -> Json:
-    receipt = (row["receipt"] or "").upper()
+    receipt = {"under_way": "ADVARSEL"}.get(row["receipt"], row["receipt"] or "").upper()
     return {
         "at": row["made_at"],
         "from": part,
