@@ -26,7 +26,7 @@ from sygefravaer.contract.values import Cpr, masked
 from sygefravaer.errors import ActRefused, FieldRefused, UsageError
 from sygefravaer.law import at, danish_date
 from sygefravaer.sandbox.citizens import NAMESPACE, RAISED_BY, Citizen, citizens, passes_check
-from sygefravaer.sandbox.parts import JOBCENTERS, KSD
+from sygefravaer.sandbox.parts import KSD
 from sygefravaer.sandbox.scenarios import checking, days, messages
 from sygefravaer.sandbox.scenarios.checking import BadPath, Verdict
 from sygefravaer.sandbox.scenarios.messages import Answered, Sent, Wire
@@ -42,6 +42,8 @@ PAGE: Final = 10_000
 OWN_WORDS: Final = frozenset({"FieldWrong", "FieldMissing", "FieldUnknown", "UnknownAct", "NotJson"})
 """What a door says of an act that is written wrongly, unlike what it says of the case."""
 OPENING: Final = "create_case"
+OWN_KEYS: Final = frozenset({"sags_id", "nemrefusions_id", "anmodning_id", "besked_id", "task_id"})
+"""What an act can be about; about the case of its step unless it says so itself."""
 HEARD: Final = "heard"
 """A look that asks KSD of every case whether it was told once and answered."""
 
@@ -199,7 +201,8 @@ class _Player:
         seed = SEED if theatre.fresh else random.SystemRandom().randrange(2**32)
         self._people = _People(seed)
         self._results: Json = {name: self._people.find(kind) for name, kind in scenario.citizens.items()}
-        self._results |= {"T": start.isoformat(), "count": count, "uuid": uuid5(NAMESPACE, f"{scenario.name}/{seed}")}
+        self._own = uuid5(NAMESPACE, f"{scenario.name}/{seed}")
+        self._results |= {"T": start.isoformat(), "count": count}
         self._results["cvr"] = dict(CVRS)
         self._results["kommunekode"] = {name: messages.kommunekode_of(name) for name in CVRS}
         self._numbers: dict[str, str] = {}
@@ -266,8 +269,10 @@ class _Player:
     async def _act(self, step: Step, given: Json) -> Json:
         part = _given(step.who)
         if step.what == OPENING:
+            for key in ("sags_id", "nemrefusions_id"):  # of a name: the same play has the same order
+                given.setdefault(key, self._made_up(f"{step.name}/{self._results.get('number', '')}/{key}"))
             given.setdefault("municipality_cvr", messages.municipality_of(self._scenario.municipality))
-        elif step.case is not None and not given.keys() & {"sags_id", "nemrefusions_id"}:
+        elif step.case is not None and not given.keys() & OWN_KEYS:
             given["sags_id"] = self._case(step.case)
         try:
             told = await self._theatre.act(part, step.what, given)
@@ -285,12 +290,12 @@ class _Player:
 
     def _refused(self, step: Step, error: ActRefused) -> None:
         if error.code in OWN_WORDS and step.refused != error.code:
-            raise malformed(place(self._scenario.name, step), f"{step.what}: {error.detail.strip().rstrip('.')}")
+            raise malformed(place(self._scenario.name, step), f"{step.what}: {_said(error)}")
         if step.refused == error.code:
             self._judge(self._verdict(f"{step.what} is refused: {error.code}"))
             return
         wanted = "done" if step.refused is None else f"refused {step.refused}"
-        self._judge(self._verdict(f"{step.who} {step.what}", wanted, f"refused {error.code}: {error.detail}"))
+        self._judge(self._verdict(f"{step.who} {step.what}", wanted, f"refused {error.code}: {_said(error)}"))
         raise _Stop
 
     async def _act_for_many(self, step: Step) -> None:
@@ -432,7 +437,7 @@ class _Player:
             return await self._theatre.act(_given(check.who), _given(check.look), given)
         except ActRefused as error:
             if error.code in OWN_WORDS:
-                raise malformed(place(self._scenario.name, self._step), f"{check.look}: {error.detail}") from error
+                raise malformed(place(self._scenario.name, self._step), f"{check.look}: {_said(error)}") from error
             return {"refused": error.code}
 
     async def _heard(self) -> Json:
@@ -521,6 +526,9 @@ class _Player:
             raise days.Unreadable(f"`{name}` is no case that a step before has opened")
         return self.watcher.cases[name]
 
+    def _made_up(self, name: str) -> str:
+        return str(uuid5(self._own, name))
+
     def _resolved(self, given: Any) -> Any:
         """Put what is meant in the place of everything that begins with a dollar."""
         if isinstance(given, dict):
@@ -539,7 +547,7 @@ class _Player:
             return self._results[text]
         name, _, path = text.partition(".")
         if name == "new":
-            return str(uuid4() if not path else uuid5(self._results["uuid"], path))
+            return self._made_up(path) if path else str(uuid4())
         live = self._live()
         source = live if text in live or name in live else self._results
         if text in source:
@@ -580,6 +588,11 @@ def _given(value: str | None) -> str:
     return value
 
 
+def _said(error: ActRefused) -> str:
+    """Give a door's own words."""
+    return error.detail.replace(f"{ActRefused.__doc__} ", "").strip().rstrip(".")
+
+
 def _safe(told: Mapping[str, Any]) -> Json:
     """Leave out what a reader has no use for."""
     return {name: value for name, value in told.items() if name not in {"label", "at"} and value not in (None, "", [])}
@@ -594,5 +607,3 @@ def earliest(now: datetime) -> date:
     """Say which day T is at the earliest where time has come to `now`."""
     return danish_date(now) + timedelta(days=1)
 
-
-PARTIES: Final = (KSD, *JOBCENTERS)
