@@ -260,7 +260,8 @@ class _Player:
             case "send" | "ask":
                 await self._post(step, self._made(step))
             case "copy":
-                await self._post(step, await self._copied(step))
+                copy = messages.changed(await self._copied(step), self._resolved(step.spoil))
+                await self._post(step, copy)
             case "again":
                 if step.what not in self._sent:
                     raise days.Unreadable(f"`{step.what}` is no message that was sent by a test function before")
