@@ -20,6 +20,7 @@ from sygefravaer import __version__
 from sygefravaer.cli.acting import act
 from sygefravaer.cli.frame import REFUSED, Commands, dir_option, example, json_option, wants_json
 from sygefravaer.cli.sandboxing import citizens, sandbox
+from sygefravaer.cli.scenarios import scenario
 from sygefravaer.cli.timing import clock
 from sygefravaer.config import Kind, load
 from sygefravaer.errors import UsageError
@@ -41,6 +42,7 @@ cli.add_command(sandbox)
 cli.add_command(citizens)
 cli.add_command(clock)
 cli.add_command(act)
+cli.add_command(scenario)
 
 
 # --- serve ---

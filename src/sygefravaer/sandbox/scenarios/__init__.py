@@ -13,8 +13,23 @@ Scenarios: stories of cases, as files that can be read, played and checked.
 The stories themselves lie in `data/`, one TOML file each (`docs/scenarios.md`).
 """
 
-from sygefravaer.sandbox.scenarios.playing import Clock, Report, play, start_of
+from sygefravaer.sandbox.scenarios.playing import Clock, Report, first_instant, play, start_of
 from sygefravaer.sandbox.scenarios.reading import Scenario, known, load
-from sygefravaer.sandbox.scenarios.theatres import RunningSandbox, StageTheatre
+from sygefravaer.sandbox.scenarios.theatres import RunningSandbox, StageTheatre, Theatre, house
+from sygefravaer.sandbox.scenarios.watching import Line
 
-__all__ = ["Clock", "Report", "RunningSandbox", "Scenario", "StageTheatre", "known", "load", "play", "start_of"]
+__all__ = [
+    "Clock",
+    "Line",
+    "Report",
+    "RunningSandbox",
+    "Scenario",
+    "StageTheatre",
+    "Theatre",
+    "first_instant",
+    "house",
+    "known",
+    "load",
+    "play",
+    "start_of",
+]

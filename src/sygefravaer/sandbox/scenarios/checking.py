@@ -114,7 +114,7 @@ def _holds(found: Any, name: str, value: Any) -> bool:
     found = _plain(found)
     match name:
         case "absent":
-            return (found is None) == value
+            return bool((found is None) == value)
         case "not":
             return bool(found != value)
         case "any_of":

@@ -17,7 +17,7 @@ where none is said. A name may be a path into what an earlier step gave: `sag.sa
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Final
 
@@ -34,6 +34,7 @@ _FROM_NOW: Final = re.compile(r"now(?:\+(\d+)(s|min|h))?")
 _NEXT: Final = re.compile(r"next (\w+)", re.IGNORECASE)
 _OF_WEEK: Final = re.compile(r"(\w+) of that week", re.IGNORECASE)
 _ENDS: Final = {"week end of ": end_of_week, "month end of ": month_end}
+_TODAYS: Final[Mapping[str, Callable[[date], date]]] = {"today": lambda day: day, "week end": end_of_week}
 
 Named = Callable[[str], Any]
 """What a name or a path means; raises `Unreadable` when it means nothing."""
@@ -66,7 +67,7 @@ def value(text: str, named: Named, now: datetime) -> Any:
 
 def _is_day(text: str) -> bool:
     words = (_OFFSETS, _NEXT, _OF_WEEK)
-    return text in {"today", "week end"} or any(word.fullmatch(text) for word in words) or text.startswith(tuple(_ENDS))
+    return text in _TODAYS or any(word.fullmatch(text) for word in words) or text.startswith(tuple(_ENDS))
 
 
 def _day(text: str, named: Named, now: datetime) -> date:
@@ -80,10 +81,8 @@ def _day(text: str, named: Named, now: datetime) -> date:
             by = timedelta(weeks=int(number)) if unit == "w" else timedelta(days=int(number))
             day = day + by if sign == "+" else day - by
         return day
-    if text == "today":
-        return today
-    if text == "week end":
-        return end_of_week(today)
+    if text in _TODAYS:
+        return _TODAYS[text](today)
     if found := _NEXT.fullmatch(text):
         return today + timedelta(days=(_weekday(found[1]) - today.weekday() - 1) % 7 + 1)
     if found := _OF_WEEK.fullmatch(text):

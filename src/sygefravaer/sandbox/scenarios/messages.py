@@ -149,7 +149,7 @@ def made(
         payload,
         Hoved=header,
         AuthorityContext=AuthorityContextType(MunicipalityCVR=header.AfsenderMyndighedCVR),
-        **({"CallContext": CallContextType(OnBehalfOfUser=USER)} if operation.lookup else {}),
+        CallContext=CallContextType(OnBehalfOfUser=USER) if operation.lookup else None,
     )
     element = codec.encode(message)
     for name, text in spoil.items():

@@ -13,7 +13,7 @@ import random
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from enum import StrEnum
 from typing import Any, Final
 from uuid import UUID, uuid4, uuid5
@@ -23,7 +23,7 @@ from sygefravaer.contract.messages import HentSagResponse, SygefravaerssagType
 from sygefravaer.contract.operations import OPERATIONS
 from sygefravaer.contract.plain import to_plain
 from sygefravaer.contract.values import Cpr, masked
-from sygefravaer.errors import ActRefused, FieldRefused, UsageError
+from sygefravaer.errors import ActRefused, FieldRefused
 from sygefravaer.law import at, danish_date
 from sygefravaer.sandbox.citizens import NAMESPACE, RAISED_BY, Citizen, citizens, passes_check
 from sygefravaer.sandbox.parts import KSD
@@ -157,11 +157,9 @@ class _People:
         for index, one in enumerate(self._left):
             if _fits(one, kind):
                 return self._left.pop(index).cpr.reveal()
-        for one in self._source:
-            if _fits(one, kind):
-                return one.cpr.reveal()
+        while not _fits(one := next(self._source), kind):
             self._left.append(one)
-        raise UsageError("CitizensUsedUp", "There are no more citizens.")
+        return one.cpr.reveal()
 
 
 def _fits(one: Citizen, kind: str) -> bool:
@@ -176,7 +174,7 @@ def _fits(one: Citizen, kind: str) -> bool:
     return not new_year
 
 
-class _Stop(Exception):  # noqa: N818  no error: the play is over
+class _Stop(Exception):
     """Something failed that all later steps rest on."""
 
 
@@ -236,7 +234,6 @@ class _Player:
         await self._do(step)
         self._now = await self._theatre.now()
         await self._theatre.advance(self._now, self.watcher)
-        await self.watcher.look()
         for name, text in step.note.items():
             self._results[name] = self._resolved(f"${text}")
         if step.receipt is not None:
@@ -405,13 +402,13 @@ class _Player:
         match check.kind:
             case "sides":
                 for side, wanted in check.wanted.items():
-                    found = await self._case_at(side, case)
-                    if (verdict := self._compared(check, found, wanted, where=f"{TITLES[side]} ")) is not None:
+                    shown = await self._case_at(side, case)
+                    if (verdict := self._compared(check, shown, wanted, where=f"{TITLES[side]} ")) is not None:
                         return [verdict]
                 return [self._verdict(check.that)]
             case "messages":
                 filters = self._resolved(check.filters) | ({"case": check.case} if check.case else {})
-                found = checking.matching(self.watcher.of_story(), filters)
+                found: Any = checking.matching(self.watcher.of_story(), filters)
             case "result":
                 found = self._named(check.of or "")
             case "truth":
@@ -602,9 +599,3 @@ def _safe(told: Mapping[str, Any]) -> Json:
 def first_instant(start: date) -> datetime:
     """Say at which instant a stage for a scenario begins: as T begins."""
     return at(start, 0)
-
-
-def earliest(now: datetime) -> date:
-    """Say which day T is at the earliest where time has come to `now`."""
-    return danish_date(now) + timedelta(days=1)
-

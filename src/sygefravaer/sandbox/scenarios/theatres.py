@@ -9,8 +9,9 @@ needs to call in a system's name.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from contextlib import AsyncExitStack
+import tempfile
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +21,7 @@ from uuid import UUID
 from sygefravaer.config import Config, load
 from sygefravaer.control import Visitor
 from sygefravaer.errors import ActRefused, UsageError
-from sygefravaer.sandbox.parts import GATEWAY, PARTS, SYSTEMS, Layout
+from sygefravaer.sandbox.parts import KSD, PARTS, SYSTEMS, Layout
 from sygefravaer.sandbox.pki import Pki
 from sygefravaer.sandbox.stage import Stage
 from sygefravaer.sandbox.supervisor import ask
@@ -126,7 +127,11 @@ class StageTheatre:
 
 
 class RunningSandbox:
-    """A sandbox that runs; `async with`. Its time is moved forward, and its parts behave afterwards as before."""
+    """
+    A sandbox that runs; `async with`. Its time is moved forward, and stands between the steps.
+
+    Afterwards its clocks run on, and its parts behave as before.
+    """
 
     fresh = False
 
@@ -137,20 +142,22 @@ class RunningSandbox:
         self._kept: dict[str, Json] = {}
 
     async def __aenter__(self) -> Self:
-        """Come to it."""
+        """Come to it, and hold its clocks."""
         await ask(self._layout, "status")
         doors = {spec.name: self._layout.socket(spec.name) for spec in PARTS}
         self._visitor = await self._stack.enter_async_context(Visitor(doors))
         self._keeper = Timekeeper(knock=self._visitor.knock, parts=tuple(doors), timeout=self._timeout)
         self._kept = {spec.name: await self.act(spec.name, "policy", {}) for spec in SYSTEMS}
+        await self._hold(hold=True)
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Let its parts behave as they did, and leave it."""
+        """Let its parts behave as they did and its clocks run, and leave it."""
         try:
             for part, policy in self._kept.items():
                 await self.act(part, "policy", {name: -1 if value is None else value for name, value in policy.items()})
         finally:
+            await self._hold(hold=False)
             await self._stack.aclose()
 
     async def act(self, part: str, act: str, fields: Mapping[str, Any]) -> Json:
@@ -159,11 +166,11 @@ class RunningSandbox:
 
     async def now(self) -> datetime:
         """Tell the time."""
-        told = await self._visitor.knock(GATEWAY.name, "clock", {})
+        told = await self._visitor.knock(KSD.name, "clock", {})
         return datetime.fromisoformat(told["now"]).astimezone(UTC)
 
     async def advance(self, to: datetime, watch: Watch) -> None:
-        """Move to an instant; the clocks run meanwhile, so one that has just passed is now."""
+        """Move to an instant; where a part that came back is ahead of it, that is now."""
         try:
             await self._keeper.advance(to, until=watch)
         except ActRefused as error:
@@ -188,9 +195,25 @@ class RunningSandbox:
                 else:
                     return
 
+    async def _hold(self, *, hold: bool) -> None:
+        knocks = (self._visitor.knock(spec.name, "clock", {"hold": hold}) for spec in PARTS)
+        await asyncio.gather(*knocks, return_exceptions=True)  # a part that is away has no clock
+
     def access(self, caller: str, door: str) -> Access:
         """Say how a part calls at the door of another."""
         return _access(load(self._layout.config(caller)), load(self._layout.config(door)))
+
+
+@asynccontextmanager
+async def house() -> AsyncIterator[tuple[EmbeddedServer, Pki]]:
+    """Give what many stages can share: a PostgreSQL server and an authority, removed at the end."""
+    with tempfile.TemporaryDirectory(prefix="sf-") as place:
+        server = EmbeddedServer(Path(place) / "database", state=Path(tempfile.gettempdir()))
+        await server.start()
+        try:
+            yield server, Pki(Path(place) / "pki").create()
+        finally:
+            await server.remove()
 
 
 def _access(caller: Config, door: Config) -> Access:

@@ -131,11 +131,12 @@ class Watcher:
     async def _look_at_cases(self) -> None:
         names, ids = list(self.cases), list(self.cases.values())
         found = await asyncio.gather(*(self._case(KSD.name, sags_id) for sags_id in ids))
-        self.seen_cases = {name: case for name, case in zip(names, found, strict=True) if case is not None}
+        self.seen_cases |= {name: case for name, case in zip(names, found, strict=True) if case is not None}
         for name, sags_id in self.cases.items():
-            told = await asyncio.gather(*(self._case(spec.name, sags_id) for spec in JOBCENTERS))
-            pairs = zip(JOBCENTERS, told, strict=True)
-            self._sides[name] = [(spec.name, case) for spec, case in pairs if case is not None]
+            told_to = {row["municipality_cvr"] for row in self.seen_cases.get(name, {}).get("versions", ())}
+            parts = [spec.name for spec in JOBCENTERS if CVRS[spec.name] in told_to]
+            told = await asyncio.gather(*(self._case(part, sags_id) for part in parts))
+            self._sides[name] = [(part, case) for part, case in zip(parts, told, strict=True) if case is not None]
 
     async def _case(self, part: str, sags_id: str) -> Json | None:
         try:
@@ -193,14 +194,16 @@ class Watcher:
             "settled": row["settled_at"] is not None,
             "cause": None,
         }
-        version = next((one for one in case.get("versions", ()) if one["version"] == row["version"]), {})
+        version: Json = next((one for one in case.get("versions", ()) if one["version"] == row["version"]), {})
         if row["anmodning_id"] is None:
             told |= {"event": received.get("haendelsestype") or version.get("event"), "on": version.get("effective_on")}
             told |= {"reasons": version.get("reasons", []), "cause": version.get("cause_id")}
             return told
         same = [one for one in self.messages.values() if one.get("anmodning_id") == row["anmodning_id"]]
         before = [one for one in same if one["from"] == KSD.name and one["besked_id"] != row["besked_id"]]
-        request = next((one for one in case.get("requests", ()) if one["anmodning_id"] == row["anmodning_id"]), {})
+        request: Json = next(
+            (one for one in case.get("requests", ()) if one["anmodning_id"] == row["anmodning_id"]), {}
+        )
         kept = self.messages.get(row["besked_id"], {})
         return told | {
             "anmodning_id": row["anmodning_id"],
