@@ -46,7 +46,7 @@ def list_scenarios(*, as_json: bool) -> None:
 
 @scenario.command("run")
 @click.argument("names", metavar="NAME...", nargs=-1)
-@click.option("--all", "every", is_flag=True, help="Play all of them, and print a table.")
+@click.option("--all", "every", is_flag=True, help="Play all of them.")
 @click.option("--clock", type=click.Choice(CLOCKS), default="plain", show_default=True, help="What calendar to cross.")
 @click.option("--start", type=click.DateTime(["%Y-%m-%d"]), help="T, the first day of absence, instead of --clock.")
 @click.option("--count", type=click.IntRange(1, 1_000_000), help="How many, where a scenario has many cases.")
@@ -72,6 +72,8 @@ def run(
     """
     Play scenarios and print the timeline: messages, receipts, the states on both sides, and what must hold.
 
+    Of more than one a table is printed, with what did not hold.
+
     NAME is a scenario, or the beginning of its name, or a file that ends in .toml. Each is played on a stage of its
     own (real PostgreSQL, mutual TLS and clocks that stand, in this process), or with --dir in a sandbox that runs,
     whose time moves forward by it. The exit code is 1 when something does not hold.
@@ -83,13 +85,13 @@ def run(
     logging.getLogger("sygefravaer").addHandler(logging.NullHandler())  # the parts log beside the timeline
     told = [scenarios.load(name) for name in (scenarios.known() if every else names)]
     day = None if start is None else start.date()
-    show = _quiet if as_json or every else _Printer()
+    show = _quiet if as_json or len(told) > 1 else _Printer()
     work = _in_sandbox(directory, told, day, count, show) if directory else _on_stages(told, clock, day, count, show)
     reports = asyncio.run(work)
     if as_json:
         plays = [report.as_json() for report in reports]
         click.echo(json.dumps({"ok": all(report.ok for report in reports), "plays": plays}, ensure_ascii=False))
-    elif every:
+    elif len(told) > 1:
         _table(reports)
     if not all(report.ok for report in reports):
         raise SystemExit(REFUSED)

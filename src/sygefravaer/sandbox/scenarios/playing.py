@@ -8,28 +8,27 @@ played. What a part refuses unexpectedly is a check that failed, and ends the pl
 
 from __future__ import annotations
 
-import asyncio
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from enum import StrEnum
+from functools import partial
 from typing import Any, Final
 from uuid import UUID, uuid4, uuid5
 
-from sygefravaer.contract.history import as_known, versions
-from sygefravaer.contract.messages import HentSagResponse, SygefravaerssagType
+from sygefravaer.contract.history import Told, as_known
+from sygefravaer.contract.messages import HentSagResponse
 from sygefravaer.contract.operations import OPERATIONS
 from sygefravaer.contract.plain import to_plain
 from sygefravaer.contract.values import Cpr, masked
 from sygefravaer.errors import ActRefused, FieldRefused
-from sygefravaer.law import at, danish_date
-from sygefravaer.sandbox.citizens import NAMESPACE, RAISED_BY, Citizen, citizens, passes_check
-from sygefravaer.sandbox.parts import KSD
-from sygefravaer.sandbox.scenarios import checking, days, messages
+from sygefravaer.sandbox.citizens import NAMESPACE
+from sygefravaer.sandbox.parts import GATEWAY, KSD
+from sygefravaer.sandbox.scenarios import checking, days, looking, messages
 from sygefravaer.sandbox.scenarios.checking import BadPath, Verdict
 from sygefravaer.sandbox.scenarios.messages import Answered, Sent, Wire
+from sygefravaer.sandbox.scenarios.people import People
 from sygefravaer.sandbox.scenarios.reading import Check, Scenario, Step, malformed, place
 from sygefravaer.sandbox.scenarios.theatres import CVRS, Theatre
 from sygefravaer.sandbox.scenarios.watching import NUMBERS, TITLES, Line, Watcher
@@ -37,8 +36,6 @@ from sygefravaer.sandbox.scenarios.watching import NUMBERS, TITLES, Line, Watche
 Json = dict[str, Any]
 
 SEED: Final = 6  # which citizens, on a stage: the same at every play
-AT_ONCE: Final = 16  # questions to a door at the same time
-PAGE: Final = 10_000
 OWN_WORDS: Final = frozenset({"FieldWrong", "FieldMissing", "FieldUnknown", "UnknownAct", "NotJson"})
 """What a door says of an act that is written wrongly, unlike what it says of the case."""
 OPENING: Final = "create_case"
@@ -46,23 +43,6 @@ OWN_KEYS: Final = frozenset({"sags_id", "nemrefusions_id", "anmodning_id", "besk
 """What an act can be about; about the case of its step unless it says so itself."""
 HEARD: Final = "heard"
 """A look that asks KSD of every case whether it was told once and answered."""
-
-
-class Clock(StrEnum):
-    """What calendar the interesting time of a scenario is laid over."""
-
-    PLAIN = "plain"
-    OCTOBER = "october"
-    LEAP = "leap"
-    NEW_YEAR = "newyear"
-
-
-PLAIN: Final = date(2025, 3, 3)
-OVER: Final[Mapping[Clock, date]] = {
-    Clock.OCTOBER: date(2022, 10, 30),  # the hour from two to three comes twice
-    Clock.LEAP: date(2024, 2, 29),
-    Clock.NEW_YEAR: date(2025, 12, 31),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,26 +77,6 @@ class Report:
         }
 
 
-def start_of(scenario: Scenario, clock: Clock) -> date:
-    """Say which day T is, so that the scenario's turning point lies where the clock has something special."""
-    if scenario.start is not None:
-        return scenario.start
-    over = OVER.get(clock)
-    if over is None:
-        return PLAIN
-
-    def named(name: str) -> date:
-        if name != "T":
-            raise days.Unreadable("only T is known before the first step")
-        return PLAIN
-
-    try:
-        turn = days.instant(scenario.turn, named, at(PLAIN, 0))
-    except days.Unreadable as error:
-        raise malformed(f"{scenario.name}, turn", str(error)) from error
-    return over - (danish_date(turn) - PLAIN)
-
-
 async def play(
     scenario: Scenario,
     theatre: Theatre,
@@ -137,41 +97,6 @@ async def play(
         verdicts=tuple(player.verdicts),
         seconds=time.monotonic() - began,
     )
-
-
-@dataclass
-class _People:
-    """Citizens for a story, by what the story wants of them; none has two parts."""
-
-    seed: int
-    _left: list[Citizen] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self._source: Iterator[Citizen] = citizens(self.seed)
-
-    def find(self, kind: str) -> str:
-        """Give the number of one who fits."""
-        if kind == "substitute":
-            number = self.find("any")
-            return f"{int(number[:2]) + RAISED_BY}{number[2:]}"
-        for index, one in enumerate(self._left):
-            if _fits(one, kind):
-                return self._left.pop(index).cpr.reveal()
-        while not _fits(one := next(self._source), kind):
-            self._left.append(one)
-        return one.cpr.reveal()
-
-
-def _fits(one: Citizen, kind: str) -> bool:
-    new_year = (one.born.month, one.born.day) == (1, 1)
-    match kind:
-        case "mod 11":
-            return passes_check(one.cpr) and not new_year
-        case "no mod 11":
-            return not passes_check(one.cpr) and not new_year
-        case "1 January":
-            return new_year and not passes_check(one.cpr)
-    return not new_year
 
 
 class _Stop(Exception):
@@ -197,7 +122,7 @@ class _Player:
         self.watcher = Watcher(theatre, tell, bulk=any(step.many for step in scenario.steps))
         self.verdicts: list[Verdict] = []
         seed = SEED if theatre.fresh else random.SystemRandom().randrange(2**32)
-        self._people = _People(seed)
+        self._people = People(seed)
         self._results: Json = {name: self._people.find(kind) for name, kind in scenario.citizens.items()}
         self._own = uuid5(NAMESPACE, f"{scenario.name}/{seed}")
         self._results |= {"T": start.isoformat(), "count": count}
@@ -232,8 +157,11 @@ class _Player:
         if step.tell:
             self.watcher.say("tell", f"* {step.tell}", {"step": step.number}, at=self._now)
         await self._do(step)
-        self._now = await self._theatre.now()
-        await self._theatre.advance(self._now, self.watcher)
+        if step.kind == "ask":  # a look-up leads to nothing
+            await self.watcher.look()
+        elif step.kind is not None:
+            self._now = await self._theatre.now()
+            await self._theatre.advance(self._now, self.watcher)
         for name, text in step.note.items():
             self._results[name] = self._resolved(f"${text}")
         if step.receipt is not None:
@@ -412,7 +340,9 @@ class _Player:
             case "result":
                 found = self._named(check.of or "")
             case "truth":
-                return [await self._truth(check, pair, case) for pair in check.pairs]
+                ask = partial(self._hent_sag, _given(check.who), case)
+                told = await looking.history(ask, self._case(case))
+                return [self._truth(check, told, pair) for pair in check.pairs]
             case _:
                 found = await self._looked(check, case)
         return [self._compared(check, found, check.wanted.get("", {})) or self._verdict(check.that)]
@@ -427,7 +357,7 @@ class _Player:
 
     async def _looked(self, check: Check, case: str | None) -> Json:
         if check.look == HEARD:
-            return await self._heard()
+            return await looking.heard(self._theatre)
         given = self._resolved(check.given)
         if check.case is not None:
             given["sags_id"] = self._case(case)
@@ -438,34 +368,8 @@ class _Player:
                 raise malformed(place(self._scenario.name, self._step), f"{check.look}: {_said(error)}") from error
             return {"refused": error.code}
 
-    async def _heard(self) -> Json:
-        """Ask of every case whether it was told as new once, by one message that is answered for good."""
-        cases: list[str] = []
-        while True:
-            page = {"limit": PAGE} | ({"after": cases[-1]} if cases else {})
-            told = await self._theatre.act(KSD.name, "cases", page)
-            cases += [row["sags_id"] for row in told["cases"]]
-            if len(told["cases"]) < PAGE:
-                break
-        gate = asyncio.Semaphore(AT_ONCE)
-
-        async def ask(sags_id: str) -> list[Json]:
-            async with gate:
-                told = await self._theatre.act(KSD.name, "messages", {"sags_id": sags_id})
-                rows: list[Json] = told["messages"]
-                return rows
-
-        rows = await asyncio.gather(*(ask(sags_id) for sags_id in cases))
-        return {
-            "cases": len(cases),
-            "told_once": sum(len(each) == 1 for each in rows),
-            "delivered": sum(all(one["status"] == "delivered" for one in each) for each in rows),
-            "accepted": sum(all(one["final"] == "ACCEPTERET" for one in each) for each in rows),
-        }
-
-    async def _truth(self, check: Check, pair: Json, case: str | None) -> Verdict:
+    def _truth(self, check: Check, told: list[Told], pair: Json) -> Verdict:
         """Say what was true on a day as known at an instant, by what HentSag tells, and compare it with the story."""
-        told = await self._history(_given(check.who), case)
         on = date.fromisoformat(str(self._resolved(f"${pair['on']}"))[:10])
         known = days.instant(pair["known"], self._named, self._now)
         found = as_known(told, on=on, known=known)
@@ -473,22 +377,11 @@ class _Player:
         that = f"{check.that}: on {pair['on']}, as known {pair['known']}"
         return self._verdict(that) if failed is None else self._verdict(that, *failed)
 
-    async def _history(self, part: str, case: str | None) -> list[Any]:
-        """Ask for the history and for every version of a case, as any jobcentre can."""
-        sags_id = self._case(case)
-        whole = await self._hent_sag(part, case, {"SagsID": sags_id, "InkluderHistorik": True})
-        pictures: dict[int, SygefravaerssagType] = {}
-        for event in whole.Haendelse:
-            one = await self._hent_sag(part, case, {"SagsID": sags_id, "SagsVersion": event.SagsVersion})
-            if one.Sygefravaerssag is not None:
-                pictures[event.SagsVersion] = one.Sygefravaerssag
-        return versions(whole.Haendelse, pictures)
-
     async def _hent_sag(self, part: str, case: str | None, payload: Json) -> HentSagResponse:
         sent = messages.made(
             OPERATIONS["HentSag"],
             caller=part,
-            door="gateway",
+            door=GATEWAY.name,
             municipality=part,
             cpr=self._numbers[case or ""],
             now=self._now,
@@ -594,8 +487,3 @@ def _said(error: ActRefused) -> str:
 def _safe(told: Mapping[str, Any]) -> Json:
     """Leave out what a reader has no use for."""
     return {name: value for name, value in told.items() if name not in {"label", "at"} and value not in (None, "", [])}
-
-
-def first_instant(start: date) -> datetime:
-    """Say at which instant a stage for a scenario begins: as T begins."""
-    return at(start, 0)
