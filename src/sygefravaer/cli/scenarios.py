@@ -86,8 +86,10 @@ def run(
     told = [scenarios.load(name) for name in (scenarios.known() if every else names)]
     day = None if start is None else start.date()
     show = _quiet if as_json or len(told) > 1 else _Printer()
-    work = _in_sandbox(directory, told, day, count, show) if directory else _on_stages(told, clock, day, count, show)
-    reports = asyncio.run(work)
+    if directory is None:
+        reports = asyncio.run(_on_stages(told, clock, day, count, show))
+    else:
+        reports = asyncio.run(_in_sandbox(directory, told, day, count, show, skip=every))
     if as_json:
         plays = [report.as_json() for report in reports]
         click.echo(json.dumps({"ok": all(report.ok for report in reports), "plays": plays}, ensure_ascii=False))
@@ -116,7 +118,7 @@ async def _on_stages(told: Iterable[Any], clock: str, day: date | None, count: i
 
 
 async def _in_sandbox(
-    directory: Path, told: Iterable[Any], day: date | None, count: int | None, show: Show
+    directory: Path, told: Iterable[Any], day: date | None, count: int | None, show: Show, *, skip: bool
 ) -> list[Any]:
     from sygefravaer.law import danish_date  # noqa: PLC0415
     from sygefravaer.sandbox import scenarios  # noqa: PLC0415
@@ -127,12 +129,18 @@ async def _in_sandbox(
         for one in told:
             today = danish_date(await theatre.now())
             first = day or one.start or today + timedelta(days=1)
-            if first <= today:
-                raise UsageError(
-                    "ScenarioPast",
-                    f"{one.name} begins on {first}, and in the sandbox it is {today} already.",
-                    try_this="Play it on a stage of its own (without --dir), or in a new sandbox.",
+            if one.alone or first <= today:
+                unfit = UsageError(
+                    "ScenarioUnfit",
+                    f"{one.name} counts all that there is, so it wants a stage of its own."
+                    if one.alone
+                    else f"{one.name} begins on {first}, and in the sandbox it is {today} already.",
+                    try_this="Play it without --dir.",
                 )
+                if not skip:
+                    raise unfit
+                click.echo(f"Left out: {unfit.detail}", err=True)
+                continue
             reports.append(await _played(one, theatre, first, count, show))
     return reports
 

@@ -91,6 +91,9 @@ class Scenario:
     citizens: Mapping[str, str]
     messages: Mapping[str, Json]
     count: int
+    """How many, where it has many cases and nobody says otherwise."""
+    alone: bool
+    """It counts all that there is, so nobody else may be there."""
     steps: tuple[Step, ...]
 
 
@@ -131,6 +134,7 @@ def read(name: str, text: str) -> Scenario:
         citizens=_citizens(top),
         messages=top.find("messages", dict) or {},
         count=top.find("count", int) or 1,
+        alone=top.find("alone", bool) or False,
         steps=tuple(_step(name, number, each) for number, each in enumerate(steps, start=1)),
     )
     top.done()
