@@ -70,11 +70,9 @@ def at_path(found: Any, path: str) -> Any:
             if not isinstance(found, list):
                 return MISSING
             rest = _joined(pieces[index + 1 :])
-            if rest in {"distinct", "count"}:
-                return at_path(found, rest)
-            tail, last = rest.removesuffix(".distinct"), rest.endswith(".distinct")
-            each = [_plain(at_path(one, tail)) if tail else one for one in found]
-            return len({shown(one) for one in each}) if last else each
+            tail, _, number = rest.rpartition(".") if rest.endswith((".count", ".distinct")) else (rest, "", "")
+            each = [_plain(at_path(one, tail)) for one in found]
+            return _step(each, number) if number else each
         found = _step(found, name)
         if key is not None:
             if not isinstance(found, list):
