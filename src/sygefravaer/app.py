@@ -366,6 +366,7 @@ class PartyPart(Part):
             "pinned": frozenset(callers) if callers else None,
             "peers": self._peers(stack),
             "name": config.title,
+            "lanes": self._lanes(),
             "law": Law.standard() if config.law is None else Law.standard().replaced(config.law),
         }
         if config.part is Kind.KSD:
