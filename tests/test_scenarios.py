@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: MPL-2.0
 """The scenarios hold over real sockets, under every clock; their checks can fail; a broken file says where."""
 
+import asyncio
 import json
+import subprocess
+import sys
 from datetime import UTC, date, datetime, timedelta
 from importlib import resources
 
@@ -9,9 +12,11 @@ import pytest
 from click.testing import CliRunner
 
 from sygefravaer.cli import cli
+from sygefravaer.control import knock
 from sygefravaer.errors import UsageError
 from sygefravaer.law import DENMARK, danish_date
 from sygefravaer.sandbox import scenarios
+from sygefravaer.sandbox.parts import Layout
 from sygefravaer.sandbox.scenarios import checking, days, reading
 from sygefravaer.sandbox.scenarios.clocks import OVER, Clock
 
@@ -454,3 +459,41 @@ def test_command_used_wrongly(words, code):
 
     assert result.exit_code == 2
     assert json.loads(result.stdout)["error"]["code"] == code
+
+
+# --- in a sandbox that runs ---
+
+
+@pytest.fixture
+def directory(tmp_path):
+    """Give the directory of a sandbox that is up, and take it down."""
+    place = tmp_path / "d"
+    up = ["sandbox", "up", "--dir", str(place), "--port", "0", "--admin-port", "0", "--citizens", "2", "--detach"]
+    subprocess.run([sys.executable, "-m", "sygefravaer", *up], check=True, capture_output=True, timeout=90)
+    try:
+        yield place
+    finally:
+        CliRunner().invoke(cli, ["sandbox", "down", "--remove", "--dir", str(place)])
+
+
+def test_plays_in_a_sandbox_that_runs(directory):
+    """Its time moves forward, a part goes down and up, and afterwards it behaves as before and its clocks run."""
+
+    def policy(**changed):
+        return asyncio.run(knock(Layout(directory).socket("viborg"), "policy", changed))
+
+    def times():
+        doors = [Layout(directory).socket(name) for name in ("gateway", "ksd", "viborg", "aarhus")]
+        return [asyncio.run(knock(door, "clock")) for door in doors]
+
+    quick = invoked("run", "15", "--dir", str(directory))  # waits until the sandbox's opening conversation is over
+    before = policy(extensions="slow", follow_up="silent")
+    result = invoked("run", "05", "06", "--dir", str(directory))
+    unfit = [invoked("run", name, "--dir", str(directory), "--json") for name in ("13", "16")]
+    first, second = times(), times()
+
+    assert (quick.exit_code, result.exit_code) == (0, 0), result.output
+    assert [row.split()[-1] for row in result.stdout.splitlines()[1:]] == ["0", "0"], result.output
+    assert [json.loads(one.stdout)["error"]["code"] for one in unfit] == ["ScenarioUnfit"] * 2
+    assert policy() == before
+    assert all(one["now"] < other["now"] and not other.get("held") for one, other in zip(first, second, strict=True))

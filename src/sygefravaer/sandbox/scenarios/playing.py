@@ -87,6 +87,7 @@ async def play(
 ) -> Report:
     """Play a scenario with T on `start`; `tell` hears of every line of the timeline as it comes."""
     began = time.monotonic()
+    await theatre.prepare()
     async with Wire(theatre) as wire:
         player = _Player(scenario, theatre, wire, start=start, count=count or scenario.count, tell=tell)
         await player.play()

@@ -21,6 +21,8 @@ from uuid import UUID
 from sygefravaer.config import Config, load
 from sygefravaer.control import Visitor
 from sygefravaer.errors import ActRefused, UsageError
+from sygefravaer.jobcenter.policy import Policy as JobcenterPolicy
+from sygefravaer.ksd.policy import Policy as KsdPolicy
 from sygefravaer.sandbox.parts import KSD, PARTS, SYSTEMS, Layout
 from sygefravaer.sandbox.pki import Pki
 from sygefravaer.sandbox.stage import Stage
@@ -30,6 +32,7 @@ from sygefravaer.store import EmbeddedServer
 
 Json = dict[str, Any]
 
+LOOK: Final = 0.1  # seconds between looks at what is not ready yet
 IDS: Final[Mapping[str, UUID]] = {spec.name: spec.system_id for spec in SYSTEMS}
 CVRS: Final[Mapping[str, str]] = {
     spec.name: spec.municipalities[0] for spec in SYSTEMS if len(spec.municipalities) == 1
@@ -51,6 +54,10 @@ class Theatre(Protocol):
 
     fresh: bool
     """Nobody has played here before, so the same play gives the same."""
+
+    async def prepare(self) -> None:
+        """Let every part behave as it does where nobody has said otherwise, and no clock move by itself."""
+        ...
 
     async def act(self, part: str, act: str, fields: Mapping[str, Any]) -> Json:
         """Ask a part for an act."""
@@ -101,6 +108,9 @@ class StageTheatre:
         """Strike it."""
         await self._stage.__aexit__()
 
+    async def prepare(self) -> None:
+        """Nobody has said otherwise, and the clocks are held."""
+
     async def act(self, part: str, act: str, fields: Mapping[str, Any]) -> Json:
         """Ask a part for an act."""
         return await self._stage.act(part, act, **fields)
@@ -142,20 +152,31 @@ class RunningSandbox:
         self._kept: dict[str, Json] = {}
 
     async def __aenter__(self) -> Self:
-        """Come to it, and hold its clocks."""
-        await ask(self._layout, "status")
+        """Come to it; its opening conversation is over then."""
+        async with asyncio.timeout(self._timeout):
+            while True:
+                told = await ask(self._layout, "status")
+                if told["conversation"] != "running":
+                    break
+                await asyncio.sleep(LOOK)
         doors = {spec.name: self._layout.socket(spec.name) for spec in PARTS}
         self._visitor = await self._stack.enter_async_context(Visitor(doors))
         self._keeper = Timekeeper(knock=self._visitor.knock, parts=tuple(doors), timeout=self._timeout)
         self._kept = {spec.name: await self.act(spec.name, "policy", {}) for spec in SYSTEMS}
-        await self._hold(hold=True)
         return self
+
+    async def prepare(self) -> None:
+        """Let the parts behave as on a stage, and hold their clocks."""
+        await self._hold(hold=True)
+        for spec in SYSTEMS:
+            await self._behave(spec.name, (KsdPolicy() if spec is KSD else JobcenterPolicy()).as_json())
+            await self.act(spec.name, "chaos", {"reset": True})
 
     async def __aexit__(self, *_: object) -> None:
         """Let its parts behave as they did and its clocks run, and leave it."""
         try:
             for part, policy in self._kept.items():
-                await self.act(part, "policy", {name: -1 if value is None else value for name, value in policy.items()})
+                await self._behave(part, policy)
         finally:
             await self._hold(hold=False)
             await self._stack.aclose()
@@ -191,9 +212,12 @@ class RunningSandbox:
                 try:
                     await self._visitor.knock(part, "health", {})
                 except ActRefused:
-                    await asyncio.sleep(0.1)
+                    await asyncio.sleep(LOOK)
                 else:
                     return
+
+    async def _behave(self, part: str, policy: Json) -> None:
+        await self.act(part, "policy", {name: -1 if value is None else value for name, value in policy.items()})
 
     async def _hold(self, *, hold: bool) -> None:
         knocks = (self._visitor.knock(spec.name, "clock", {"hold": hold}) for spec in PARTS)
