@@ -41,7 +41,7 @@ def _lines(kind: str) -> list[str]:
 
 def test_the_readme_has_what_is_tested():
     """Nothing here passes because nothing is there."""
-    assert [kind for kind, _ in BLOCKS] == ["call", "curl", "call", "python"]
+    assert [kind for kind, _ in BLOCKS] == ["call", "curl", "call", "life", "life", "life", "python"]
 
 
 @pytest.mark.parametrize("number", range(2))
@@ -64,6 +64,14 @@ def test_the_python_example_runs_as_printed(place):
     done = subprocess.run([sys.executable, "-c", example], cwd=place, capture_output=True, check=True, text=True)
 
     assert re.search(r"^[0-9a-f-]{36} [A-Z_]+ \d{4}-\d\d-\d\d$", done.stdout, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("number", "said"), [(0, "SendAnmodningForlaengelse"), (1, "extensions"), (2, "All 15 checks held.")]
+)
+def test_the_lines_about_time_work_as_printed(place, number, said):
+    """The clock runs to the next request for extension, it lies in an inbox, and a story holds."""
+    assert said in _run(place, _lines("life")[number])
 
 
 @pytest.mark.parametrize("target", re.findall(r"^\$ make (\w+)", README, re.MULTILINE))
