@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help venv sandbox test codes check fmt bench lock
+.PHONY: help venv sandbox test codes lifecycles check fmt bench lock
 
 help: ## show this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -31,6 +31,9 @@ test: $(STAMP) ## run all tests, with the branch coverage of every process
 
 codes: $(STAMP) ## let every two codes of every list change places, and see that it is missed (CODES="--list udfald")
 	@PYTHONPATH=src:tests $(BIN)/python -m codes $(CODES)
+
+lifecycles: $(STAMP) ## live 200 random lives of cases, about half an hour (LIVES="--runs 20 --seed 7")
+	@PYTHONPATH=src:tests $(BIN)/python -m lifecycles $(LIVES)
 
 check: $(STAMP) ## lint, format, types, floors of the house
 	@$(BIN)/ruff check

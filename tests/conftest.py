@@ -66,3 +66,12 @@ def pki(tmp_path_factory):
     made = module.Pki(tmp_path_factory.mktemp("pki"))
     made.create()
     return made
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Show what tests have recorded as their summary: counts that a green dot does not tell."""
+    for report in terminalreporter.getreports("passed"):
+        for name, value in getattr(report, "user_properties", ()):
+            if name == "summary" and report.when == "call":
+                terminalreporter.section(report.nodeid)
+                terminalreporter.write_line(value)

@@ -227,8 +227,10 @@ def _candidates(asked: Asked, today: date) -> list[str]:
 
 
 def _never_an_answer(today: date) -> str:
-    """Give a code that is in the list and may not answer SF2093: what a wrong jobcentre sends."""
-    return next(code.kode for code in LISTS["forlaengelseskoder"].valid_codes(today) if not _answers(code.kode))
+    """Give a code that may not answer SF2093, which is what a wrong jobcentre sends; a valid one if there is any."""
+    codes = LISTS["forlaengelseskoder"]
+    never = [code.kode for code in codes if not _answers(code.kode)]
+    return next((kode for kode in never if codes.valid(kode, today)), never[0])
 
 
 def _answers(kode: str) -> bool:
