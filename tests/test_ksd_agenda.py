@@ -494,6 +494,41 @@ async def test_too_few_hours_that_lie_ahead_end_the_case_when_they_begin(ksd):
     assert (picture["Afslutningsaarsag"], picture["AfslutningsDato"]) == ("DELVIS_OPHOERT", "2026-03-31")
 
 
+async def test_an_end_that_ksd_came_to_is_taken_back_with_what_led_to_it(ksd):
+    """Taken up again, a case is not ended once more the same day: the hours are gone, and what was stopped runs."""
+    few, stopped = await running(ksd), await running(ksd, cpr=OTHER_CPR)
+    case = next(each.Sygefravaerssag for each in ksd.gateway.m1 if str(each.Sygefravaerssag.SagsID) == few)
+    periods = [
+        _period({"FraDato": date(2026, 2, 10), "FravaerstimerPrUge": Decimal(9)}),
+        _period({"FraDato": date(2026, 2, 20), "FravaerstimerPrUge": Decimal(3)}),
+    ]
+    update = ksd.m5(case, "DELVIS_RASKMELDING", GyldigFra=date(2026, 2, 20), DelvisPeriode=periods)
+    assert await ksd.send(update) == ("OK", [])
+    await ksd.act("change_case", sags_id=stopped, move="STOP", on="2026-03-02")
+    await to(ksd, 2026, 4, 1, 9)
+    for sags_id in (few, stopped):
+        assert (await ksd.case(sags_id))["state"] == "AFSLUTTET"
+        await ksd.act("reopen_case", sags_id=sags_id)
+    await to(ksd, 2026, 4, 20, 9)
+
+    shown = await ksd.case(few)
+    hours = [each["FravaerstimerPrUge"] for each in shown["picture"]["DelvisPeriode"]]
+    assert (shown["state"], hours) == ("DELVIST_RASKMELDT", ["9"])
+    assert (await ksd.case(stopped))["state"] == "LOEBENDE"
+
+
+async def test_a_stop_that_is_taken_up_again_has_its_four_weeks_anew(ksd):
+    """Ended by another cause while stopped: it comes back as STANDSET, and waits from that day on."""
+    sags_id = await running(ksd)
+    await ksd.act("change_case", sags_id=sags_id, move="STOP", on="2026-03-02")
+    await ksd.act("end_case", sags_id=sags_id, cause="UDREJST")
+    await to(ksd, 2026, 5, 4, 9)
+    await ksd.act("reopen_case", sags_id=sags_id)
+
+    assert (await ksd.case(sags_id))["state"] == "STANDSET"
+    assert await coming(ksd, sags_id) == [("END_STOPPED", "2026-06-02T04:00:00+00:00")]
+
+
 def _period(given):
     from sygefravaer.contract.messages import DelvisPeriodeType
 

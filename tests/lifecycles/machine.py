@@ -252,7 +252,7 @@ class Lives(RuleBasedStateMachine):
     def resumed(self, which: int) -> None:
         deeds.resume(self.life, self.pick(which, "STANDSET"))
 
-    @precondition(lambda self: self.steps % 4 == 0)
+    @precondition(lambda self: self.steps % 3 == 1)
     @rule(which=WHICH, how=HOW_IT_ENDS, days=PAST)
     @fits(*OPEN_STATES)
     def ends(self, which: int, how: str, days: int) -> None:
@@ -277,10 +277,12 @@ class Lives(RuleBasedStateMachine):
         else:
             deeds.reopen(self.life, case)
 
+    @precondition(lambda self: self.steps % 4 == 1)
     @rule(which=WHICH)
     def moved(self, which: int) -> None:
         deeds.move(self.life, self.life.persons[which % len(self.life.persons)])
 
+    @precondition(lambda self: self.steps % 4 == 3)
     @rule(which=WHICH, one=st.booleans())
     def renumbered(self, which: int, *, one: bool) -> None:
         """A citizen gets a new number, or turns out to be another one."""

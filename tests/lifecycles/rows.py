@@ -37,7 +37,7 @@ CASE_ROWS: Final = {
     "refused": "REVURDERING -> AFSLUTTET: refusal and valid decision (s. 24(2), 27(3))",
     "silence": "REVURDERING -> REVURDERING: reminded, no answer, payment goes on past the day (75-15)",
     "stopped": "any open -> STANDSET (s. 21)",
-    "resumed": "STANDSET -> LOEBENDE (s. 21)",
+    "resumed": "STANDSET -> LOEBENDE, or REVURDERING while a question is out (s. 21)",
     "stop ended it": "STANDSET -> AFSLUTTET after four weeks (s. 21)",
     "recovered": "any open -> AFSLUTTET: recovery (s. 7)",
     "other end": "any open -> AFSLUTTET: death, another scheme (s. 25(2)) ...",
@@ -125,7 +125,7 @@ def _move(had: str, has: str, before: Json, after: Json) -> Iterator[str]:
             yield "granted"
         case "REVURDERING", "AFSLUTTET" if after["cause"] in ("decide", "agenda.DECIDE"):
             yield "refused"
-        case "STANDSET", "LOEBENDE":
+        case "STANDSET", ("LOEBENDE" | "REVURDERING"):
             yield "resumed"
         case "STANDSET", "AFSLUTTET" if cause == "P21_MANGLENDE_MEDVIRKEN":
             yield "stop ended it"

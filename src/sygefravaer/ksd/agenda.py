@@ -158,7 +158,7 @@ class Agenda:
                     case.picture,
                     case.state,
                     on=today,
-                    cause="P21_MANGLENDE_MEDVIRKEN",
+                    cause=changes.STOPPED,
                     rule="s. 21: not resumed within four weeks",
                 )
                 await self._casework.tell(tx, case, end, cause=cause, now=now)

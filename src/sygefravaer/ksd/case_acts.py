@@ -205,7 +205,9 @@ class CaseActs:
 
         async def change(tx: Tx, cause: Cause, now: datetime) -> Case:
             case = await self._held(tx, given)
-            told = changes.reopened(case.picture, case.state, case.before_end, on=on, today=danish_date(now))
+            told = changes.reopened(
+                case.picture, case.state, case.before_end, on=on, today=danish_date(now), law=self.law
+            )
             return await self.casework.tell(tx, case, told, cause=cause, now=now)
 
         return await self._changed("reopen_case", change)

@@ -18,8 +18,9 @@ from sygefravaer.contract.messages import SygefravaerssagType
 from sygefravaer.contract.values import Cpr
 from sygefravaer.ksd import pictures
 from sygefravaer.ksd.changes import Change
-from sygefravaer.ksd.lifecycle import HANDED_OVER, OPEN, State
+from sygefravaer.ksd.lifecycle import ENDED, HANDED_OVER, OPEN, State
 from sygefravaer.ksd.rules import Ownership
+from sygefravaer.law import danish_date
 from sygefravaer.store import Row, Tx
 from sygefravaer.vault import Vault
 
@@ -344,7 +345,8 @@ class Cases:
         version = case.version + 1
         picture = replace(change.picture, SagsVersion=version, SenestAendret=now)
         told_to = change.told_to or case.municipality_cvr
-        stopped_on = (case.stopped_on or change.on) if change.state is State.STANDSET else None
+        begun = danish_date(now) if case.state in ENDED else change.on  # one that is taken up again waits anew
+        stopped_on = (case.stopped_on or begun) if change.state is State.STANDSET else None
         following = replace(
             case,
             version=version,

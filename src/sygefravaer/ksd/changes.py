@@ -16,7 +16,12 @@ from enum import StrEnum
 from typing import Final
 
 from sygefravaer.contract.codes import LISTS
-from sygefravaer.contract.messages import ForlaengelseType, SendOpdateringFravaerRequest, SygefravaerssagType
+from sygefravaer.contract.messages import (
+    DelvisPeriodeType,
+    ForlaengelseType,
+    SendOpdateringFravaerRequest,
+    SygefravaerssagType,
+)
 from sygefravaer.contract.values import Cpr, municipality_by_code
 from sygefravaer.errors import Party, SygefravaerError
 from sygefravaer.ksd.lifecycle import ENDED, HANDED_OVER, State, Trigger, follow, move
@@ -54,6 +59,10 @@ class Change:
     before_end: State | None = None
     """The state to come back to when an ended case is reopened."""
 
+
+TOO_FEW: Final = "DELVIS_OPHOERT"
+STOPPED: Final = "P21_MANGLENDE_MEDVIRKEN"
+"""The Afslutningsaarsag of the ends that KSD comes to by itself, beside those that follow a refusal."""
 
 DEFAULT_REASON: Final = "BEREGNING_AENDRET"
 REASONS: Final[Mapping[str, str]] = {
@@ -194,15 +203,26 @@ def ended(
 
 
 def reopened(
-    picture: SygefravaerssagType, state: State, before_end: State | None, *, on: date | None, today: date
+    picture: SygefravaerssagType,
+    state: State,
+    before_end: State | None,
+    *,
+    on: date | None,
+    today: date,
+    law: Law,
 ) -> Change:
     """
-    Take up an ended case again in the state it had; extensions stand, the end is taken back.
+    Take up an ended case again in the state it had; extensions stand, the end is taken back with what led to it.
 
-    It is true from the day of the end unless `on` says otherwise. Weeks that were not paid since then are paid: the
-    calculation changed too.
+    So a case that ended by its stop runs (s. 21), and one that ended by too few hours no longer has them (s. 53): else
+    KSD would end it again the same day. It is true from the day of the end unless `on` says otherwise. Weeks that were
+    not paid since then are paid: the calculation changed too.
     """
-    target = move(state, Trigger.REOPEN, to=before_end or State.LOEBENDE)
+    by_stop = before_end is State.STANDSET and picture.Afslutningsaarsag == STOPPED
+    target = move(state, Trigger.REOPEN, to=State.LOEBENDE if by_stop else before_end or State.LOEBENDE)
+    kept = picture.DelvisPeriode
+    if picture.Afslutningsaarsag == TOO_FEW:
+        kept = tuple(each for each in kept if not _too_few(each, law))
     end = picture.AfslutningsDato or today
     unpaid = today - end >= OVERPAID
     return Change(
@@ -213,6 +233,7 @@ def reopened(
             picture,
             SidsteFravaersdag=None,
             SidsteBeregningsdag=None,
+            DelvisPeriode=kept,
             AfslutningsDato=None,
             Afslutningsaarsag=None,
             SagsTilstand=target.value,
@@ -366,15 +387,13 @@ UNDECIDED: Final = frozenset({"UARBEJDSDYGTIG", "JOBAFKLARING"})
 def too_few_hours(picture: SygefravaerssagType, law: Law) -> date | None:
     """Say from which day the newest partial absence has too few hours a week (s. 53); `None`: it has enough."""
     newest = max(picture.DelvisPeriode, key=lambda period: period.FraDato, default=None)
-    if newest is None or newest.FravaerstimerPrUge >= law.number(Norm.PARTIAL_HOURS, newest.FraDato):
-        return None
-    return newest.FraDato
+    return newest.FraDato if newest is not None and _too_few(newest, law) else None
 
 
 def over(picture: SygefravaerssagType, state: State, *, since: date, today: date) -> Change:
     """End a case whose partial absence has too few hours: on the day before, not before its first."""
     on = max(since - timedelta(days=1), picture.FoersteFravaersdag)
-    return ended(picture, state, on=on, cause="DELVIS_OPHOERT", rule="s. 53: too few hours a week", today=today)
+    return ended(picture, state, on=on, cause=TOO_FEW, rule="s. 53: too few hours a week", today=today)
 
 
 def material(before: SygefravaerssagType, after: SygefravaerssagType) -> bool:
@@ -409,10 +428,13 @@ def _end(
     if transfer is not None and ends_by(transfer.Type, transfer.Dato):
         return transfer.Dato, transfer.Type, "transfer"
     for period in update.DelvisPeriode:
-        few = period.FravaerstimerPrUge < law.number(Norm.PARTIAL_HOURS, period.FraDato)
-        if few and period.FraDato <= today:
-            return max(period.FraDato - timedelta(days=1), picture.FoersteFravaersdag), "DELVIS_OPHOERT", "s. 53"
+        if _too_few(period, law) and period.FraDato <= today:
+            return max(period.FraDato - timedelta(days=1), picture.FoersteFravaersdag), TOO_FEW, "s. 53"
     return None
+
+
+def _too_few(period: DelvisPeriodeType, law: Law) -> bool:
+    return period.FravaerstimerPrUge < law.number(Norm.PARTIAL_HOURS, period.FraDato)
 
 
 def _moved(state: State, picture: SygefravaerssagType, fields: Mapping[str, object]) -> State:
