@@ -202,7 +202,7 @@ async def test_stopping_twice_and_before_the_start_is_no_error(play):
 async def test_answer_late(play):
     """All is done, and the receipt waits."""
     async with play() as it:
-        await it.act("chaos", answer_late=0.3)
+        await it.act("chaos", answer_late=1.5)
         asking = asyncio.create_task(it.tell(it.m1(case := sag())))
         await it.until(lambda: len(it.gateway.m2) == 2)
         assert not asking.done()

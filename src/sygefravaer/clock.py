@@ -12,11 +12,18 @@ goes on only in a turn: one loop after the other, each until it rests again. So 
 from __future__ import annotations
 
 import asyncio
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from sygefravaer.errors import UsageError
+
+LOG: Final = logging.getLogger(__name__)
+
+PATIENCE: Final = 1.0  # seconds of machine time before a round that failed is begun again
 
 
 class Clock(Protocol):
@@ -203,6 +210,59 @@ class MovableClock:
     def _wake_all(self) -> None:
         moved, self._moved = self._moved, asyncio.Event()
         moved.set()
+
+
+class Rounds(ABC):
+    """
+    A loop that does by itself what is due, one thing after the other, and rests until the next is.
+
+    A room that has such things says how one is done (`one`) and when the next is due (`due`). A round that breaks is
+    logged and begun again: what broke it keeps its instant.
+    """
+
+    def __init__(self, clock: Clock, did: Callable[[], None]) -> None:
+        """`did` is called when something was done."""
+        self._clock = clock
+        self._did = did
+        self._wake = asyncio.Event()
+        self.busy = 0
+        """One while a round goes on."""
+        self.done = 0
+        """How many things were done by itself; only grows."""
+
+    @abstractmethod
+    async def one(self) -> bool:
+        """Do one thing that is due; say whether there was one."""
+
+    @abstractmethod
+    async def due(self) -> datetime | None:
+        """Give the next instant at which something is due."""
+
+    def wake(self) -> None:
+        """Look again at what is due."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Do what is due, whenever it is, until cancelled."""
+        while True:
+            self._wake.clear()
+            try:
+                await self._round()
+                due = await self.due()
+            except Exception as error:
+                LOG.warning("the round failed", exc_info=error, extra={"action": "rounds.failed"})
+                await asyncio.sleep(PATIENCE)
+                continue
+            await self._clock.sleep_until(due, wake=self._wake)
+
+    async def _round(self) -> None:
+        self.busy += 1
+        try:
+            while await self.one():
+                self.done += 1
+                self._did()
+        finally:
+            self.busy -= 1
 
 
 def _given(*events: asyncio.Event | None) -> tuple[asyncio.Event, ...]:

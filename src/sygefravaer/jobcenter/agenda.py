@@ -10,7 +10,6 @@ also takes its instant away; what fails keeps it, or gets a later one.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -18,7 +17,7 @@ from typing import Final
 from uuid import UUID
 
 from sygefravaer.client import Client
-from sygefravaer.clock import Clock
+from sygefravaer.clock import Clock, Rounds
 from sygefravaer.contract.messages import HentSagResponse
 from sygefravaer.errors import StoreError, SygefravaerError
 from sygefravaer.jobcenter.answering import Answering, snapshot_bytes
@@ -40,10 +39,9 @@ UNKNOWN: Final = "H501"
 NEVER_OPENED: Final = "B104"
 
 _BATCH: Final = 50
-_PATIENCE: Final = 1.0  # seconds of machine time before a round that failed is begun again
 
 
-class Agenda:
+class Agenda(Rounds):
     """The loop over what is due."""
 
     def __init__(
@@ -59,56 +57,26 @@ class Agenda:
         law: Law,
         sent: Callable[[], None],
     ) -> None:
-        """`sent` is called when something was put into the outbox."""
+        """`sent` is called when something may have been put into the outbox."""
+        super().__init__(clock, sent)
         self._store = store
-        self._clock = clock
         self._client = client
         self._register = register
         self._inbox = inbox
         self._answering = answering
         self._telling = telling
         self._law = law
-        self._sent = sent
-        self._wake = asyncio.Event()
-        self.busy = 0
-        self.done = 0
-        """How many things were done by itself; only grows."""
-
-    def wake(self) -> None:
-        """Look again at what is due."""
-        self._wake.set()
 
     async def due(self) -> datetime | None:
         """Give the next instant at which something is due."""
         async with self._store.read() as tx:
             return await self._inbox.due(tx)
 
-    async def run(self) -> None:
-        """Do what is due, whenever it is, until cancelled."""
-        while True:
-            self._wake.clear()
-            try:
-                while await self.round():
-                    self._sent()
-                due = await self.due()
-            except Exception as error:
-                LOG.warning("the round failed", exc_info=error, extra={"action": "agenda.failed"})
-                await asyncio.sleep(_PATIENCE)
-                continue
-            await self._clock.sleep_until(due, wake=self._wake)
-
-    async def round(self) -> int:
-        """Do what is due now; gives how many things were done."""
-        self.busy += 1
-        try:
-            done = 0
-            while await self._event() or await self._extension() or await self._follow_up():
-                done += 1
-            done += await self._questions()
-            self.done += done
-            return done
-        finally:
-            self.busy -= 1
+    async def one(self) -> bool:
+        """Say what was put off, else take the next step of a case, else ask KSD what was never opened here."""
+        if await self._event() or await self._extension() or await self._follow_up():
+            return True
+        return await self._questions() > 0
 
     async def _event(self) -> bool:
         now = self._clock.now()

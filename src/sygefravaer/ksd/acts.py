@@ -119,7 +119,7 @@ class Acts:
         # due again later, so the pump is asked, before and after.
         answering, busy, doing = self.chaos.answering, self.pump.busy, self.agenda.busy
         async with self.store.snapshot() as tx:  # at two instants a message could be neither due nor in flight
-            instants = (await self.lanes.due(tx), await self.agenda.due(tx))
+            instants = (await self.lanes.due(tx), await self.agenda.next_in(tx))
             counts, counters = await self.lanes.counts(tx), await self.lanes.counters(tx)
         known = [instant for instant in instants if instant is not None]
         return {

@@ -8,14 +8,13 @@ Each thing is one transaction that also sets the next instant; what cannot be do
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Final, assert_never
 from uuid import UUID
 
-from sygefravaer.clock import Clock
+from sygefravaer.clock import Clock, Rounds
 from sygefravaer.errors import StoreError, SygefravaerError
 from sygefravaer.ksd import changes, timing
 from sygefravaer.ksd.cases import Case, Cases, Cause
@@ -30,7 +29,6 @@ LOG: Final = logging.getLogger(__name__)
 
 LATER: Final = timedelta(days=1)
 """When something that could not be done is tried again."""
-PATIENCE: Final = 1.0  # seconds of machine time before a round that failed is begun again
 
 _DUE: Final = """
 SELECT least(
@@ -45,7 +43,7 @@ _TAKE_RECOUNT: Final = "DELETE FROM recount WHERE person_id = %(person_id)s"
 _LOOK_AT_ALL: Final = "UPDATE sag SET next_at = %(now)s WHERE state = ANY(%(open)s)"
 
 
-class Agenda:
+class Agenda(Rounds):
     """The loop over what is due."""
 
     def __init__(
@@ -59,23 +57,21 @@ class Agenda:
         reports: Reports,
         sent: Callable[[], None],
     ) -> None:
-        """`sent` is called when something was put into the outbox."""
+        """`sent` is called when something may have been put into the outbox."""
+        super().__init__(clock, sent)
         self._store = store
-        self._clock = clock
         self._cases = cases
         self._casework = casework
         self._law = law
         self._reports = reports
-        self._sent = sent
-        self._wake = asyncio.Event()
-        self.busy = self.done = 0
 
-    def wake(self) -> None:
-        """Look again at what is due."""
-        self._wake.set()
-
-    async def due(self, tx: Tx) -> datetime | None:
+    async def due(self) -> datetime | None:
         """Give the next instant at which something is due."""
+        async with self._store.read() as tx:
+            return await self.next_in(tx)
+
+    async def next_in(self, tx: Tx) -> datetime | None:
+        """Give the next instant at which something is due, as a transaction sees it."""
         row = await tx.one(_DUE)
         found: datetime | None = row["due"] if row else None
         if await self._reports.waiting(tx):
@@ -83,33 +79,9 @@ class Agenda:
             return now if found is None else min(now, found)
         return found
 
-    async def run(self) -> None:
-        """Do what is due, whenever it is, until cancelled."""
-        while True:
-            self._wake.clear()
-            try:
-                while await self.round():
-                    self._sent()
-                async with self._store.read() as tx:
-                    due = await self.due(tx)
-            except Exception as error:
-                LOG.warning("the round failed", exc_info=error, extra={"action": "ksd.agenda_failed"})
-                await asyncio.sleep(PATIENCE)
-                continue
-            await self._clock.sleep_until(due, wake=self._wake)
-
-    async def round(self) -> int:
-        """Do what is due now; gives how many things were done."""
-        self.busy += 1
-        try:
-            done = 0
-            while await self._reports.take_one() or await self._recount() or await self._case():
-                done += 1
-                self.done += 1
-                self._sent()
-            return done
-        finally:
-            self.busy -= 1
+    async def one(self) -> bool:
+        """Let a held report in, else count for a citizen anew, else do the next thing of a case."""
+        return await self._reports.take_one() or await self._recount() or await self._case()
 
     async def look_at_all(self, tx: Tx) -> None:
         """Look at every open case anew: what KSD does by itself has been set otherwise."""
