@@ -16,6 +16,7 @@ from lxml import etree
 from zeep.transports import Transport
 
 from sygefravaer.contract import names, package
+from wsdl_operations import WSDL_OPERATIONS
 
 XS = f"{{{names.NS_XSD}}}"
 WSDL = f"{{{names.NS_WSDL}}}"
@@ -139,7 +140,7 @@ def test_messages_are_global_elements_of_named_types(service):
     root = parsed(names.MSG_FILES[service])
     types = {each.get("name"): each.get("type") for each in root.iterchildren(f"{XS}element")}
 
-    assert set(types) == {f"{op}{end}" for op in names.OPERATIONS[service] for end in ("Request", "Response")}
+    assert set(types) == {f"{op}{end}" for op in WSDL_OPERATIONS[service] for end in ("Request", "Response")}
     for message, kind in types.items():
         sent = message.startswith("Send") and message.endswith("Response")
         assert kind == ("kv:SygefravaerResponse" if sent else f"tns:{message}Type")
@@ -191,7 +192,7 @@ def test_shared_schemas_have_the_published_names_and_cardinalities():
 def test_wsdl_names_are_those_of_the_convention(service, table):
     """Port type, binding, service, port, messages, actions and faults are spelled as the platform spells its own."""
     root = parsed(table[service])
-    ops = names.OPERATIONS[service]
+    ops = WSDL_OPERATIONS[service]
     callback = service == names.MODTAGER
     faults = ["TransportKvitteringFault"] if callback else ["TransportKvitteringFault", "ServiceplatformFault"]
     (port_type,) = root.findall(f"{WSDL}portType")
@@ -244,7 +245,7 @@ def test_policy_is_mutual_tls_declared_for_both_kinds_of_tools():
 @pytest.mark.parametrize("service", names.SERVICES)
 def test_zeep_reads_the_files(service):
     """A client made from the packaged files finds each operation."""
-    assert operations(zeep.Client(str(package.ROOT / names.WSDL_FILES[service]))) == set(names.OPERATIONS[service])
+    assert operations(zeep.Client(str(package.ROOT / names.WSDL_FILES[service]))) == set(WSDL_OPERATIONS[service])
 
 
 @pytest.mark.parametrize("service", names.SERVICES)
@@ -252,7 +253,7 @@ def test_zeep_reads_the_flat_file(service):
     """A client made from the flat file alone finds each operation and its types."""
     client = zeep.Client(str(package.ROOT / names.FLAT_FILES[service]))
 
-    assert operations(client) == set(names.OPERATIONS[service])
+    assert operations(client) == set(WSDL_OPERATIONS[service])
     assert client.get_type(f"{{{names.NS_FAELLES}}}HovedType").name == "HovedType"
 
 
@@ -336,7 +337,7 @@ def test_zeep_reads_what_is_served(service, query):
     (whole,) = client.wsdl.services.values()
     (port,) = whole.ports.values()
 
-    assert operations(client) == set(names.OPERATIONS[service])
+    assert operations(client) == set(WSDL_OPERATIONS[service])
     assert port.binding_options["address"] == BASE
     assert (len(wire.asked) == 1) == (query == "wsdl=flat")
 

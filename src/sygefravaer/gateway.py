@@ -386,11 +386,11 @@ def _check_fits(element: bytes, limits: soap.Limits) -> None:
 def _passed(passage: Passage, grant: Grant) -> Parcel:
     """Give the message of a call that nothing speaks against so far, or raise the refusal with the lowest number."""
     parcel, refusal = passage.parcel, passage.refusal
-    if parcel is not None and (refusal is None or refusal.code > "G004"):
+    if parcel is not None:
         try:
             check_caller(parcel.message, grant.system_id)  # 8, the one rule that needs the caller
         except Refused as other:
-            refusal = other
+            refusal = other if refusal is None else min(refusal, other, key=lambda each: each.code)
     if grant.ended is not None and (refusal is not None or parcel is None or parcel.operation.lookup):
         raise grant.ended  # 6
     if refusal is not None or parcel is None:

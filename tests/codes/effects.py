@@ -19,7 +19,7 @@ from codes import texts
 from sygefravaer.cli import calling
 from sygefravaer.contract.messages import Element
 
-SIDES = ("reading", "ksd", "jobcenter", "gateway", "time")
+SIDES = ("reading", "ksd", "jobcenter", "gateway", "time", "later")
 PATIENCE = 20.0  # seconds for one look; more than any takes that ends well
 
 Look = Callable[[SimpleNamespace, str], Awaitable[object]]

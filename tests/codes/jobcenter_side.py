@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from codes import tables
 from codes.effects import error_text, facet, meaning, meanings
-from jobcenter_rig import ended, granted, later, sag, said, scene
+from jobcenter_rig import AARHUS, ended, granted, later, sag, said, scene
 from sygefravaer.contract.messages import TransportKvitteringType, fejlliste, kvittering_ok
 from sygefravaer.contract.values import Cpr
 
@@ -291,6 +291,24 @@ async def _(it, kode):
     return await state(it, case)
 
 
+@facet("opfoelgningsformer", "whether the first talk may be held so", tables.FORM)
+async def _(it, kode):
+    case = await known(it)
+    held = _TALK | {"Form": kode, "Udfald": "AFHOLDT", "AfholdtTid": "2026-02-27T09:00:00Z"}
+    await updated(it, case, "OPFOELGNING", Opfoelgning=[held])
+    return await state(it, case)
+
+
+@facet("opdateringstyper", "wanted of who stayed away, until it is told", {"MANGLENDE_MEDVIRKEN": (True, False)})
+async def _(it, kode):
+    case = await known(it)
+    wanted = []
+    for told_of in (("OPFOELGNING", {"Opfoelgning": [_TALK | {"Udfald": "UDEBLIVELSE"}]}), (kode, _BLOCKS[kode])):
+        await updated(it, case, told_of[0], **told_of[1])
+        wanted.append(kode in {each["name"] for each in (await it.the_case(case))["duties"]})
+    return tuple(wanted)
+
+
 def in_an_update(codes, kind, block):
     @facet(codes, "text in an update", meanings(codes))
     async def _(it, kode):
@@ -346,6 +364,51 @@ _OF_EVENTS = ("B101", "B102", "B103", "B104", "B105", "B106")
 async def _(it, kode):
     receipt = (await refused(it, kode)).Forretningskvittering
     return {each.FejlKode: each.FejlTekst for each in receipt.FejlListe.Fejl}.get(kode, receipt)
+
+
+@facet("fejlkoder", "an event for whom it does not serve", {"G004": error_text("G004")})
+async def _(it, kode):
+    receipt = (await it.tell(it.m1(a_case(it, cvr=AARHUS), cvr=AARHUS))).TransportKvittering
+    return {each.FejlKode: each.FejlTekst for each in receipt.FejlListe.Fejl}.get(kode, receipt)
+
+
+def refusal(kode):
+    """Make the receipt of something that is refused."""
+    return TransportKvitteringType(TransportValideringsKode="FEJL", FejlListe=fejlliste(kode))
+
+
+async def kategori_refused(it, kode):
+    """Let KSD refuse a kategori, end the case and reopen it; say where it was, and how often the kategori was told."""
+    case = await known(it)
+    it.gateway.says("SendOpdateringFravaer", refusal(kode))
+    await updated(it, case, "VISITATION", **_BLOCKS["VISITATION"])
+    await it.quiet()
+    then = await state(it, case)
+    await told(it, over := ended(case), "AFSLUTTET")
+    await told(it, later(over, SagsTilstand="LOEBENDE"), "AENDRET", "GENOPTAGET")
+    return then, sum(each.SagsID == case.SagsID for each in it.gateway.m5)
+
+
+@facet("fejlkoder", "a kategori that is refused so", tables.KATEGORI_REFUSED)
+async def _(it, kode):
+    return await kategori_refused(it, kode)
+
+
+@facet("beskedtyper", "told again when the case runs again", {"SendOpdateringFravaer": 2})
+async def _(it, _):
+    return (await kategori_refused(it, "O402"))[1]
+
+
+@facet("fejlkoder", "an answer to an event that is refused so", tables.ANSWER_REFUSED)
+async def _(it, kode):
+    await policy(it, "manual")
+    event = it.m1(a_case(it))
+    it.gateway.says("SendForretningsSvar", refusal(kode))
+    await it.tell(event)
+    await it.quiet()
+    await policy(it)
+    sent = [each.Hoved.BeskedID for each in answers(it, event)]
+    return len(sent), len(set(sent))
 
 
 # --- the header ---
@@ -421,7 +484,7 @@ async def refused_answer(it, kode):
     it.gateway.says(
         "SendForretningsSvarForlaengelse",
         kvittering_ok(),
-        TransportKvitteringType(TransportValideringsKode="FEJL", FejlListe=fejlliste(kode)),
+        refusal(kode),
     )
     await it.tell(request)
     await it.quiet()

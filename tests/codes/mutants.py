@@ -236,9 +236,14 @@ def _written(rows: Sequence[Sequence[str]]) -> str:
 
 def same(mutant: Mutant, before: str) -> str:
     """Say why a mutant means the same as the file it was made from, if it does."""
-    if mutant.path.endswith(".py") and _meaning(before) == _meaning(mutant.text):
+    meaning = {".py": _meaning, ".csv": _members}.get(Path(mutant.path).suffix)
+    if meaning is not None and meaning(before) == meaning(mutant.text):
         return "the same members in another order"
     return ""
+
+
+def _members(text: str) -> list[list[list[str]]]:
+    return [[sorted(cell.split(";")) for cell in row] for row in csv.reader(text.splitlines())]
 
 
 @lru_cache(maxsize=32)

@@ -337,7 +337,8 @@ KATEGORI = {
     "2": ("FOERSTE_OPFOELGNING", "I_OPFOELGNING"),
     "3": ("REHABTEAM", "REHABTEAM"),
 }
-# The first talk is held, or it is not (5.8).
+# The first talk is held in this form, or with this outcome (5.8).
+FORM = {"FREMMOEDE": "LOEBENDE_OPFOELGNING", **same("MODTAGET", "TELEFON", "DIGITALT_FREMMOEDE", "BREV")}
 HELD = {
     "AFHOLDT": "LOEBENDE_OPFOELGNING",
     **same("MODTAGET", "UDEBLIVELSE", "AFLYST_BORGER", "AFLYST_KOMMUNE", "FRITAGET"),
@@ -404,6 +405,15 @@ ASSESSED_AGAIN = {
     **same(True, "F303", "F304", "F305", "F307", "F309", "G001"),
     **same(False, "F301", "F302", "F308", "T203"),
 }
+# A kategori that KSD refuses so: where the jobcentersag is then, and how often it is told once the case runs again (3.3).
+_BELIEVED, _UNTRUE = "FOERSTE_OPFOELGNING", "MODTAGET"
+KATEGORI_REFUSED = {
+    "O402": (_BELIEVED, 2),
+    **same((_UNTRUE, 1), "O405", "O406", "O407"),
+    **same((_BELIEVED, 1), "O401", "O403", "O404", "O408", "G001"),
+}
+# How often an answer to an event goes out when it is refused so at first, and under how many names.
+ANSWER_REFUSED = {"G010": (2, 2), "T201": (1, 1)}
 # How often an event goes out when it is answered so at first.
 SENT_AGAIN = {"G006": "the same", "G010": "another", "B101": "no more", "G009": "no more"}
 BY_HAND = {"INGEN_GRUND_OPFYLDT": "INGEN_GRUND_OPFYLDT"}

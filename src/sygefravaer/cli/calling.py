@@ -35,8 +35,8 @@ from sygefravaer.contract.operations import OPERATIONS, Operation, Service
 from sygefravaer.contract.plain import of_plain, to_plain
 from sygefravaer.contract.values import MUNICIPALITIES
 from sygefravaer.errors import FaultReceived, SygefravaerError, UsageError
+from sygefravaer.ksd.lifecycle import State
 
-RUNNING: Final = "LOEBENDE"
 IN_PROGRESS: Final = "I_OPFOELGNING"
 STATUS_AFTER: Final[Mapping[str, str]] = {
     "SAG_LUKKET": "AFSLUTTET",
@@ -127,7 +127,7 @@ def sandbox_caller(
         ahead=_ahead(directory),
     )
     keys = ("cpr", "sags_id", "nemrefusions_id")
-    chosen_case = next((one for one in own if one.get("state") == RUNNING), own[0] if own else None)
+    chosen_case = next((one for one in own if one.get("state") == State.LOEBENDE), own[0] if own else None)
     return caller, None if chosen_case is None else Case(**{key: chosen_case[key] for key in keys})
 
 

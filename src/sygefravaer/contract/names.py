@@ -61,18 +61,6 @@ ENTITY_IDS: Final[Mapping[str, str]] = {
 # Prefix of a soapAction; the operation's name follows. The callback's is the empty string: anything is accepted.
 SOAP_ACTIONS: Final[Mapping[str, str]] = {SYGEFRAVAER: NS_SYGEFRAVAER, SYGEFRAVAER_JC: NS_JC}
 
-OPERATIONS: Final[Mapping[str, tuple[str, ...]]] = {
-    SYGEFRAVAER: (
-        "SendForretningsSvar",
-        "SendForretningsSvarForlaengelse",
-        "SendOpdateringFravaer",
-        "HentSag",
-        "HentSagsListe",
-    ),
-    SYGEFRAVAER_JC: ("SendHaendelseSygefravaerssag", "SendAnmodningForlaengelse"),
-    MODTAGER: ("SendHaendelseSygefravaerssag", "SendAnmodningForlaengelse"),
-}
-
 WSDL_FILES: Final[Mapping[str, str]] = {
     SYGEFRAVAER: "Sygefravaer/wsdl/context/SygefravaerService.wsdl",
     SYGEFRAVAER_JC: "SygefravaerJC/wsdl/context/SygefravaerJCService.wsdl",

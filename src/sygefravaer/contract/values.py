@@ -153,10 +153,10 @@ class Cvr:
     text: str
 
     @classmethod
-    def parse(cls, text: str, place: str = "CVRNummer") -> Self:
-        """Read a number; `Refused` G008 at `place` when form or check sum is wrong."""
+    def parse(cls, text: str) -> Self:
+        """Read a number; `ValueError` when form or check sum is wrong."""
         if not cls.valid(text):
-            raise Refused("G008", place)
+            raise ValueError("not a CVR number")
         return cls(text)
 
     @staticmethod

@@ -16,7 +16,7 @@ from uuid import UUID
 
 from sygefravaer.contract.messages import OpfoelgningType, SendOpdateringFravaerRequest
 from sygefravaer.jobcenter.facts import Deed, What, day_of
-from sygefravaer.jobcenter.life import STATUS, State
+from sygefravaer.jobcenter.life import STATUS, State, Update
 from sygefravaer.jobcenter.verdicts import ENDED
 from sygefravaer.store import Row, Tx
 
@@ -105,7 +105,7 @@ class Deeds:
 
     async def look_at_all(self, tx: Tx, at: datetime | None) -> None:
         """Say when every open jobcentersag is to be looked at."""
-        await tx.run("UPDATE jobcentersag SET act_at = %(at)s WHERE state <> 'AFSLUTTET'", at=at)
+        await tx.run("UPDATE jobcentersag SET act_at = %(at)s WHERE state <> %(closed)s", at=at, closed=State.AFSLUTTET)
 
     async def due(self, tx: Tx, now: datetime) -> UUID | None:
         """Give the jobcentersag that is to be looked at first, if that is now."""
@@ -150,17 +150,17 @@ def deeds_of(message: SendOpdateringFravaerRequest) -> Iterator[Deed]:
     day = message.GyldigFra
     for kind in message.Opdateringstype:
         match kind:
-            case "VISITATION" if message.Visitationskategori:
+            case Update.VISITATION if message.Visitationskategori:
                 yield Deed(
                     what=What.VISITATION, day=message.VisitationsDato or day, kategori=message.Visitationskategori
                 )
-            case "OPFOELGNING":
+            case Update.OPFOELGNING:
                 yield from (_follow_up(each, day) for each in message.Opfoelgning)
-            case "STANDBY":
+            case Update.STANDBY:
                 exempt = message.JobcentersagStatus == STATUS[State.UDEN_OPFOELGNING]
                 yield Deed(what=What.EXEMPTION if exempt else What.STANDBY, day=day)
-            case "MANGLENDE_MEDVIRKEN" if message.ManglendeMedvirken:
-                yield Deed(what=What.COOPERATION, day=max(day, message.ManglendeMedvirken.HaendelsesDato))
+    if message.ManglendeMedvirken:
+        yield Deed(what=What.COOPERATION, day=max(day, message.ManglendeMedvirken.HaendelsesDato))
 
 
 def _follow_up(told: OpfoelgningType, day: date) -> Deed:

@@ -24,7 +24,7 @@ from sygefravaer.contract.codes import LISTS
 from sygefravaer.contract.plain import Json
 from sygefravaer.jobcenter.duties import EARLY, FOLLOW_UP, Duty, Name, duties, kategori_for, may_exempt
 from sygefravaer.jobcenter.facts import Facts, What, fulfilled_by
-from sygefravaer.jobcenter.life import STATUS, TALK, TEAM, State, state_of
+from sygefravaer.jobcenter.life import STATUS, TALK, TEAM, State, Update, state_of
 from sygefravaer.jobcenter.policy import Mode, Policy
 from sygefravaer.law import Law, Norm, at, danish_date, last_working_day, working_day
 
@@ -78,13 +78,13 @@ def told(policy: Policy, step: Step, facts: Facts, law: Law, *, now: datetime) -
     """Write what KSD is told of a step, spelled as on the wire; `None` when it is no matter of KSD's."""
     today, wrong = danish_date(now), policy.follow_up is Mode.WRONG
     if step.duty is None:
-        return {"Opdateringstype": ["STANDBY"], "JobcentersagStatus": STATUS[State.UDEN_OPFOELGNING]}
+        return {"Opdateringstype": [Update.STANDBY], "JobcentersagStatus": STATUS[State.UDEN_OPFOELGNING]}
     if step.duty.name is Name.WIDER_TEST:
         return None
     if step.duty.name is Name.VISITATION:
         kategori, gone = kategori_for(facts, law, on=today), _gone(today) if wrong else None
         return {
-            "Opdateringstype": ["VISITATION"],
+            "Opdateringstype": [Update.VISITATION],
             "Visitationskategori": gone or kategori,
             "VisitationsDato": (today + TOMORROW if wrong and gone is None else today).isoformat(),
         }
@@ -98,7 +98,7 @@ def told(policy: Policy, step: Step, facts: Facts, law: Law, *, now: datetime) -
     )
     held = now + TOMORROW if wrong else now
     return {
-        "Opdateringstype": ["OPFOELGNING"],
+        "Opdateringstype": [Update.OPFOELGNING],
         "Opfoelgning": [
             {
                 "Opfoelgningstype": planned.kind if planned else kind_for(_HELD[step.duty.name]),

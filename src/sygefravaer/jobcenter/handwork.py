@@ -16,10 +16,11 @@ from sygefravaer.errors import ActRefused
 from sygefravaer.jobcenter.duties import FOLLOW_UP, kategori_for
 from sygefravaer.jobcenter.facts import was_held
 from sygefravaer.jobcenter.following import first_form, held_outcome, kind_for
-from sygefravaer.jobcenter.life import STATUS, TALK, State
+from sygefravaer.jobcenter.life import STATUS, TALK, State, Update
 from sygefravaer.jobcenter.policy import (
     ACCEPTERET,
     AFVIST,
+    NO_GROUND,
     EventAnswer,
     ExtensionAnswer,
     Policy,
@@ -86,7 +87,7 @@ class Handwork:
                 code=code,
                 kode=(kode or usual.kode) if code == ACCEPTERET else kode,
                 til=til or usual.til,
-                aarsag=(aarsag or usual.aarsag or "INGEN_GRUND_OPFYLDT") if code == AFVIST else aarsag,
+                aarsag=(aarsag or usual.aarsag or NO_GROUND) if code == AFVIST else aarsag,
                 begrundelse=begrundelse,
             )
             sent = await self._rooms.answering.say_extension(
@@ -143,7 +144,7 @@ class Handwork:
             kategori = kategori_for(facts, self._rooms.law, on=danish_date(now))
         day = (on or danish_date(now)).isoformat()
         return await self._told(
-            which, {"Opdateringstype": ["VISITATION"], "Visitationskategori": kategori, "VisitationsDato": day}
+            which, {"Opdateringstype": [Update.VISITATION], "Visitationskategori": kategori, "VisitationsDato": day}
         )
 
     async def plan_talk(self, fields: Fields) -> Json:
@@ -185,7 +186,7 @@ class Handwork:
         """
         which = self._which(fields)
         fields.done()
-        return await self._told(which, {"Opdateringstype": ["STANDBY"]})
+        return await self._told(which, {"Opdateringstype": [Update.STANDBY]})
 
     async def exempt(self, fields: Fields) -> Json:
         """Exempt `sags_id` or `jobcentersag_id` from follow-up, s. 13 f (M5 STANDBY with its own JobcentersagStatus).
@@ -194,7 +195,7 @@ class Handwork:
         """
         which = self._which(fields)
         fields.done()
-        wire = {"Opdateringstype": ["STANDBY"], "JobcentersagStatus": STATUS[State.UDEN_OPFOELGNING]}
+        wire = {"Opdateringstype": [Update.STANDBY], "JobcentersagStatus": STATUS[State.UDEN_OPFOELGNING]}
         return await self._told(which, wire)
 
     async def resend_update(self, fields: Fields) -> Json:
@@ -228,7 +229,7 @@ class Handwork:
                 facts = await self._rooms.register.facts(tx, sag)
             talk["Opfoelgningstype"] = kind_for(FOLLOW_UP if facts.held(TALK, law) else TALK)
         talk["Form"] = talk["Form"] or first_form(law, danish_date(self._rooms.clock.now()))
-        return await self._told(which, {"Opdateringstype": ["OPFOELGNING"], "Opfoelgning": [talk]})
+        return await self._told(which, {"Opdateringstype": [Update.OPFOELGNING], "Opfoelgning": [talk]})
 
     async def _told(
         self,

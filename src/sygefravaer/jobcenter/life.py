@@ -33,6 +33,16 @@ class State(StrEnum):
     AFSLUTTET = "AFSLUTTET"
 
 
+class Update(StrEnum):
+    """The Opdateringstyper by which a jobcentre tells what it did, beside those that are told by their block alone."""
+
+    VISITATION = "VISITATION"
+    OPFOELGNING = "OPFOELGNING"
+    STANDBY = "STANDBY"
+    OVERGANG = "OVERGANG"
+    SAG_LUKKET = "SAG_LUKKET"
+
+
 class Trigger(StrEnum):
     """What can move a jobcentersag."""
 
@@ -165,20 +175,20 @@ def triggers(
     """
     for kind in types:
         match kind:
-            case "VISITATION":
+            case Update.VISITATION:
                 state = state_of(kategori) if kategori is not None else None
                 if state is not None:
                     yield _CHOSEN[state]
-            case "OPFOELGNING":
+            case Update.OPFOELGNING:
                 if TEAM in held:
                     yield Trigger.TEAM_MET
                 if TALK in held:
                     yield Trigger.TALK
-            case "STANDBY":
+            case Update.STANDBY:
                 yield Trigger.EXEMPT if status == STATUS[State.UDEN_OPFOELGNING] else Trigger.STAND_BY
-            case "OVERGANG":
+            case Update.OVERGANG:
                 yield Trigger.TRANSFER
-            case "SAG_LUKKET":
+            case Update.SAG_LUKKET:
                 yield Trigger.CLOSE
 
 

@@ -31,6 +31,7 @@ AFLEVERET: Final = "AFLEVERET"
 ACCEPTERET: Final = "ACCEPTERET"
 AFVIST: Final = "AFVIST"
 FINAL: Final = frozenset({ACCEPTERET, AFVIST})
+NO_GROUND: Final = "INGEN_GRUND_OPFYLDT"
 
 AnswerT = TypeVar("AnswerT")
 
@@ -183,7 +184,7 @@ def settled_extension(policy: Policy, asked: Asked, *, today: date) -> Extension
     if refusal:
         return ExtensionAnswer(code=AFVIST, aarsag=refusal)
     if asked.revurderingsdato >= NEVER:
-        return ExtensionAnswer(code=AFVIST, aarsag="INGEN_GRUND_OPFYLDT")  # there is no day to extend from
+        return ExtensionAnswer(code=AFVIST, aarsag=NO_GROUND)  # there is no day to extend from
     if policy.extensions is Mode.WRONG:
         til = asked.revurderingsdato + policy.extension_length
         return ExtensionAnswer(code=ACCEPTERET, kode=_never_an_answer(today), til=til)
@@ -193,7 +194,7 @@ def settled_extension(policy: Policy, asked: Asked, *, today: date) -> Extension
         days = policy.extension_length.days if left is None else min(left, policy.extension_length.days)
         if days > 0:
             return ExtensionAnswer(code=ACCEPTERET, kode=kode, til=asked.revurderingsdato + timedelta(days=days))
-    return ExtensionAnswer(code=AFVIST, aarsag="VARIGHED_OPBRUGT" if candidates else "INGEN_GRUND_OPFYLDT")
+    return ExtensionAnswer(code=AFVIST, aarsag="VARIGHED_OPBRUGT" if candidates else NO_GROUND)
 
 
 def _refusal(asked: Asked) -> str | None:

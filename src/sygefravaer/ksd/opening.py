@@ -66,8 +66,7 @@ def first_picture(given: Fields, sags_id: UUID, *, now: datetime, law: Law) -> t
     told = (changes.KEPT - {"StartSagsart"}) & fields.keys()
     if told:
         raise ActRefused("FieldWrong", f"{', '.join(sorted(told))}: not a field to open a case with.")
-    group = LISTS["sagsarter"].get(fields.setdefault("Sagsart", SAGSART)).extra["gruppe"]
-    fields.setdefault("Beskaeftigelsesstatus", group if group in LISTS["beskaeftigelsesstatusser"] else EMPLOYEE)
+    fields.setdefault("Beskaeftigelsesstatus", employment(fields.setdefault("Sagsart", SAGSART)))
     fields.setdefault("Fravaerstype", "FULDT")
     fields.setdefault("AnmeldelsesDato", danish_date(now))
     picture = SygefravaerssagType(
@@ -85,6 +84,12 @@ def first_picture(given: Fields, sags_id: UUID, *, now: datetime, law: Law) -> t
     if picture.FoersteBeregningsdag is None and paid <= danish_date(now) and not changes_then:
         picture = replace(picture, FoersteBeregningsdag=paid)
     return picture, cvr
+
+
+def employment(sagsart: str) -> str:
+    """Give the Beskaeftigelsesstatus of a Sagsart: that of its group, else an employee's."""
+    group = LISTS["sagsarter"].get(sagsart).extra["gruppe"]
+    return group if group in LISTS["beskaeftigelsesstatusser"] else EMPLOYEE
 
 
 @dataclass(frozen=True, kw_only=True)

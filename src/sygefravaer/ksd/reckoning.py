@@ -19,12 +19,12 @@ from uuid import UUID
 from sygefravaer.contract.codes import LISTS
 from sygefravaer.contract.messages import ForlaengelseType, SygefravaerssagType
 from sygefravaer.ksd.cases import Case, Cases
-from sygefravaer.ksd.changes import COUNTED, Change, Event, follow_on
+from sygefravaer.ksd.changes import COUNTED, REASONS, Change, Event, follow_on
 from sygefravaer.ksd.lifecycle import ENDED, State
 from sygefravaer.law import Law, Norm, Spell, review_date, weeks
 from sygefravaer.store import Tx
 
-REVIEW_CHANGED: Final = "REVURDERINGSDATO_AENDRET"
+REVIEW_CHANGED: Final = REASONS["RevurderingsDato"]
 JOBAFKLARING: Final = "JOBAFKLARING"
 
 _NOTE: Final = """

@@ -188,7 +188,7 @@ ALTER TABLE sag
     ADD COLUMN pensioner_since date,
     ADD COLUMN review_by_hand boolean NOT NULL DEFAULT false;
 CREATE INDEX sag_next ON sag (next_at, number) WHERE next_at IS NOT NULL;
-UPDATE sag SET next_at = changed_at WHERE state NOT IN ('AFSLUTTET', 'ANNULLERET');
+UPDATE sag SET next_at = changed_at;
 
 CREATE TABLE recount (
     person_id uuid PRIMARY KEY,

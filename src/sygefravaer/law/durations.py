@@ -34,7 +34,7 @@ class Spell:
     first: date
     last: date | None
     sagsart: str
-    fravaerstype: str = "FULDT"
+    fravaerstype: str
     without: tuple[tuple[date, date], ...] = ()
     """Times within it in which nothing was paid, first and last day."""
 

@@ -14,11 +14,12 @@ import json
 import time
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from itertools import islice
 from typing import Any, Final
 
 from sygefravaer import agreements
+from sygefravaer.contract.codes import LISTS
 from sygefravaer.contract.values import MUNICIPALITIES
 from sygefravaer.control import knock
 from sygefravaer.sandbox import citizens
@@ -143,6 +144,12 @@ def _told(row: Row) -> Row:
     return {key: value for key, value in row.items() if key not in left_out}
 
 
+def _granted(on: date) -> str:
+    """Choose an extension code: the first that may be asked for and has a longest time."""
+    codes = LISTS["forlaengelseskoder"].valid_codes(on)
+    return next(code.kode for code in codes if code.extra["kanBesvareSF2093"] == "ja" and code.extra["maksUger"])
+
+
 def _row(case: citizens.SyntheticCase) -> Row:
     """Say of a case what KSD's control door wants to know; the name of the citizen is for people."""
     row: Row = {
@@ -175,7 +182,7 @@ def _row(case: citizens.SyntheticCase) -> Row:
         first, last = case.extended
         row["Forlaengelse"] = [
             {
-                "Forlaengelseskode": "P27_1_2",
+                "Forlaengelseskode": _granted(first),
                 "FraDato": first.isoformat(),
                 "TilDato": last.isoformat(),
                 "AfgoerelsesDato": (first - timedelta(days=1)).isoformat(),

@@ -20,7 +20,11 @@ from math import gcd
 from typing import Final
 from uuid import UUID, uuid5
 
+from sygefravaer.contract.codes import LISTS
 from sygefravaer.contract.values import Cpr, Municipality
+from sygefravaer.ksd.lifecycle import State
+from sygefravaer.ksd.opening import SAGSART, employment
+from sygefravaer.law import Norm
 
 FIRST_YEAR: Final = 2037
 LAST_YEAR: Final = 2057
@@ -46,6 +50,7 @@ LAST_NAMES: Final = (
     *("Jørgensen", "Petersen", "Madsen", "Kristensen", "Olsen", "Thomsen", "Møller", "Poulsen", "Johansen"),
     *("Knudsen", "Østergaard", "Holm", "Kjær", "Bech-Nørgaard", "Lund", "Skov", "Ågård", "Yilmaz", "Nguyen"),
 )
+AKASSE: Final = "01"
 EMPLOYERS: Final = (  # invented names; the numbers pass the CVR check sum and are of no known company
     ("Nordlys Tømrer og Snedker ApS", "99000007"),
     ("Æblegårdens Bageri", "99000015"),
@@ -71,7 +76,7 @@ class SyntheticCase:
     sags_id: UUID
     nemrefusions_id: UUID
     municipality: Municipality
-    state: str
+    state: State
     sagsart: str
     employment: str
     employer: tuple[str, str] | None
@@ -123,23 +128,23 @@ def passes_check(number: Cpr) -> bool:
 class _Course:
     """How far a case has come, and how many weeks ago its absence can have begun for that to be true."""
 
-    state: str
+    state: State
     weeks: tuple[int, int]
     closed: bool = False
 
 
 _COURSES: Final = (
-    _Course(state="ANMELDT", weeks=(5, 6)),
-    _Course(state="OPLYST", weeks=(6, 8)),
-    _Course(state="LOEBENDE", weeks=(8, 13)),
-    _Course(state="LOEBENDE", weeks=(8, 13)),
-    _Course(state="DELVIST_RASKMELDT", weeks=(9, 13)),
-    _Course(state="REVURDERING", weeks=(16, 20)),
-    _Course(state="FORLAENGET", weeks=(28, 40)),
-    _Course(state="STANDSET", weeks=(9, 13)),
-    _Course(state="AFSLUTTET", weeks=(10, 13)),
-    _Course(state="AFSLUTTET", weeks=(5, 9), closed=True),
-    _Course(state="ANNULLERET", weeks=(5, 8)),
+    _Course(state=State.ANMELDT, weeks=(5, 6)),
+    _Course(state=State.OPLYST, weeks=(6, 8)),
+    _Course(state=State.LOEBENDE, weeks=(8, 13)),
+    _Course(state=State.LOEBENDE, weeks=(8, 13)),
+    _Course(state=State.DELVIST_RASKMELDT, weeks=(9, 13)),
+    _Course(state=State.REVURDERING, weeks=(16, 20)),
+    _Course(state=State.FORLAENGET, weeks=(28, 40)),
+    _Course(state=State.STANDSET, weeks=(9, 13)),
+    _Course(state=State.AFSLUTTET, weeks=(10, 13)),
+    _Course(state=State.AFSLUTTET, weeks=(5, 9), closed=True),
+    _Course(state=State.ANNULLERET, weeks=(5, 8)),
 )
 """Of eleven cases in a row of one municipality; the next eleven begin anew."""
 
@@ -149,26 +154,11 @@ _NEXT_DOOR: Final = 5  # the courses that a municipality is ahead of the one bef
 _TWICE: Final = 3  # the course (LOEBENDE) in which somebody can be ill from two employers
 _TWICE_EVERY: Final = 2 * len(_COURSES)
 
-_ORDINARY: Final = ("11", "LOENMODTAGER")
-_OTHERS: Final = (  # each other Sagsart that opens a case, and a Beskaeftigelsesstatus that fits
-    ("17", "LEDIG"),
-    ("13", "LOENMODTAGER"),
-    ("22", "SELVSTAENDIG"),
-    ("43", "FLEKSJOB"),
-    ("42", "ARBEJDSSKADE"),
-    ("12", "LOENMODTAGER"),
-    ("21", "SELVSTAENDIG"),
-    ("44", "FLEKSJOB"),
-    ("41", "ARBEJDSSKADE"),
-    ("14", "LOENMODTAGER"),
-    ("16", "LOENMODTAGER"),
-    ("91", "LOENMODTAGER"),
-    ("18", "LOENMODTAGER"),
-    ("23", "SELVSTAENDIG"),
-    ("15", "LOENMODTAGER"),
+_OTHERS: Final = tuple(
+    code.kode for code in LISTS["sagsarter"] if code.extra["aabnerSag"] == "ja" and code.kode != SAGSART
 )
+"""Each other Sagsart that opens a case."""
 _OTHER_EVERY: Final = 3
-_EMPLOYED: Final = ("LOENMODTAGER", "FLEKSJOB")
 _REVIEW_WEEKS: Final = 22  # s. 24(1): more than 22 weeks, at the end of the month
 
 
@@ -194,9 +184,9 @@ def cases(
         municipality, turn = municipalities[place], round_ + _NEXT_DOOR * place
         course = _COURSES[turn % len(_COURSES)]
         twice = turn % _TWICE_EVERY == _TWICE
-        kind = _ORDINARY
+        sagsart = SAGSART
         if (round_ + place) % _OTHER_EVERY == _OTHER_EVERY - 1 and not twice:
-            kind = _OTHERS[others % len(_OTHERS)]
+            sagsart = _OTHERS[others % len(_OTHERS)]
             others += 1
         if municipality.cvr.text in substitutes and turn % SUBSTITUTE_EVERY == 1:
             citizen = replace(citizen, cpr=_raised(citizen.cpr))  # noqa: PLW2901  the same person
@@ -206,7 +196,7 @@ def cases(
                 citizen,
                 municipality,
                 course,
-                kind,
+                sagsart,
                 employer=EMPLOYERS[(index + job) % len(EMPLOYERS)],
                 today=today,
                 chance=chance,
@@ -218,18 +208,18 @@ def _case(
     citizen: Citizen,
     municipality: Municipality,
     course: _Course,
-    kind: tuple[str, str],
+    sagsart: str,
     *,
     employer: tuple[str, str],
     today: date,
     chance: random.Random,
 ) -> SyntheticCase:
-    sagsart, employment = kind
     first_day = today - timedelta(weeks=chance.randint(*course.weeks), days=chance.randint(0, 6))
     reported = first_day + timedelta(days=33)
     recent = today - timedelta(days=chance.randint(3, 14))
     last_day = reported - timedelta(days=chance.randint(0, 2)) if course.closed else recent
-    asked = course.state not in ("ANMELDT", "ANNULLERET") and not course.closed
+    wait = LISTS["sagsarter"].get(sagsart).extra["ikkeMedregnet"]  # who has an employer, and who is unemployed
+    asked = course.state not in {State.ANMELDT, State.ANNULLERET} and not course.closed
     return SyntheticCase(
         citizen=citizen,
         sags_id=uuid5(NAMESPACE, f"{key}/sag"),
@@ -237,17 +227,17 @@ def _case(
         municipality=municipality,
         state=course.state,
         sagsart=sagsart,
-        employment=employment,
-        employer=employer if employment in _EMPLOYED else None,
-        akasse="01" if employment == "LEDIG" else None,
+        employment=employment(sagsart),
+        employer=employer if wait == Norm.EMPLOYER_PERIOD else None,
+        akasse=AKASSE if wait == Norm.UNEMPLOYED_WAIT else None,
         first_day=first_day,
         reported=reported,
-        last_day=last_day if course.state == "AFSLUTTET" else None,
+        last_day=last_day if course.state is State.AFSLUTTET else None,
         closed=course.closed,
         questionnaire=min(reported + timedelta(days=6), today) if asked else None,
-        partial=recent if course.state == "DELVIST_RASKMELDT" else None,
-        stopped=recent if course.state == "STANDSET" else None,
-        extended=_extension(first_day, today) if course.state == "FORLAENGET" else None,
+        partial=recent if course.state is State.DELVIST_RASKMELDT else None,
+        stopped=recent if course.state is State.STANDSET else None,
+        extended=_extension(first_day, today) if course.state is State.FORLAENGET else None,
     )
 
 

@@ -6,20 +6,18 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
+from sygefravaer.contract.codes import LISTS
 from sygefravaer.contract.operations import OPERATIONS
 from sygefravaer.errors import UsageError
 from sygefravaer.ksd.lifecycle import State
 from sygefravaer.sandbox.parts import GATEWAY, KSD
 from sygefravaer.sandbox.timekeeper import Timekeeper, Watch
 
-MESSAGES: Final[Mapping[str, str]] = {
-    "M1": "SendHaendelseSygefravaerssag",
-    "M2": "SendForretningsSvar",
-    "M3": "SendAnmodningForlaengelse",
-    "M4": "SendForretningsSvarForlaengelse",
-    "M5": "SendOpdateringFravaer",
-}
 SENDS: Final = tuple(name for name, operation in OPERATIONS.items() if not operation.lookup)
+MESSAGES: Final[Mapping[str, str]] = {
+    f"M{number}": code.kode for number, code in enumerate(LISTS["beskedtyper"], 1) if code.kode in SENDS
+}
+"""M1 to M5: the messages by their place in the list of their names."""
 PAGE: Final = 10_000
 FIELD: Final = "SagsTilstand"
 

@@ -15,22 +15,26 @@ from datetime import UTC, date, datetime, timedelta
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
-from uuid import UUID, uuid4, uuid5
+from uuid import UUID, uuid5
 
 from sygefravaer import agreements, identity, soap
 from sygefravaer.agreements import Role
 from sygefravaer.app import PLATFORM
+from sygefravaer.client import hoved
 from sygefravaer.config import Kind
 from sygefravaer.contract import codec
-from sygefravaer.contract.messages import AuthorityContextType, CallContextType, HentSagsListeRequest, HovedType
+from sygefravaer.contract.messages import AuthorityContextType, CallContextType, HentSagsListeRequest
 from sygefravaer.contract.operations import OPERATIONS, Environment, Service
-from sygefravaer.contract.values import MUNICIPALITIES, Cpr
+from sygefravaer.contract.values import Cpr
 from sygefravaer.control import knock
+from sygefravaer.ksd.lifecycle import State
 from sygefravaer.sandbox import cases, citizens
 from sygefravaer.sandbox.parts import ADMIN, GATEWAY, JOBCENTERS, KSD, SUBSTITUTES, SYSTEMS, Layout, Spec
 from sygefravaer.sandbox.pki import Issued, Pki
 from sygefravaer.store import Store, Tx, migrate
 
+LIST: Final = next(one for one in OPERATIONS.values() if one.request is HentSagsListeRequest)
+"""What a stranger tries first."""
 SHOWN: Final = 200  # cases in sandbox.json, which a stranger reads whole
 VALID_FROM: Final = date(2014, 7, 1)  # the law's first day that the code lists know, and far past any test's last
 VALID_TO: Final = date(2049, 12, 31)
@@ -171,23 +175,10 @@ def _system(spec: Spec, issued: Issued) -> dict[str, Any]:
 def write_requests(layout: Layout, told: Mapping[str, Any], *, now: datetime) -> None:
     """Write a request that anyone can post, new at every start: a BeskedID and a time do not keep."""
     system, cvr, citizen = _first(told)
-    operation = OPERATIONS["HentSagsListe"]
     message = HentSagsListeRequest(
         CallContext=CallContextType(OnBehalfOfUser="sandkasse"),
         AuthorityContext=AuthorityContextType(MunicipalityCVR=cvr),
-        Hoved=HovedType(
-            BeskedID=uuid4(),
-            Beskedtype=operation.name,
-            SnitfladeID=operation.sf,
-            SnitfladeVersion="2.0",
-            KorrelationsID=uuid4(),
-            AfsenderMyndighedCVR=cvr,
-            ModtagerMyndighedCVR=cvr,
-            AfsenderSystemID=UUID(system["uuid"]),
-            Kommunekode=MUNICIPALITIES[cvr].kommunekode,
-            Afsendelsestidspunkt=now,
-            CprNummer=citizen,
-        ),
+        Hoved=hoved(LIST, municipality=cvr, sender=UUID(system["uuid"]), cpr=citizen, now=now),
     )
     _request_file(layout).write_bytes(soap.wrap(codec.encode(message)))
 
@@ -204,7 +195,7 @@ def curl(layout: Layout, told: Mapping[str, Any]) -> str:
 
 
 def _request_file(layout: Layout) -> Path:
-    return layout.requests / "HentSagsListe.xml"
+    return layout.requests / f"{LIST.name}.xml"
 
 
 def _first(told: Mapping[str, Any]) -> tuple[Mapping[str, Any], str, Cpr]:
@@ -227,19 +218,11 @@ async def converse(layout: Layout) -> None:
     for spec in JOBCENTERS:
         door = layout.socket(spec.name)
         await knock(door, "policy", {"extensions": "diligent"})
-        extended, running = (_first_case(layout, spec, state) for state in ("FORLAENGET", "LOEBENDE"))
+        extended, running = (_first_case(layout, spec, state) for state in (State.FORLAENGET, State.LOEBENDE))
         if extended is not None:
             await knock(layout.socket(KSD.name), "ask_extension", {"sags_id": extended})
         if running is not None:
-            today = agreements.danish_day(await _now(layout)).isoformat()
-            visited = {
-                "sags_id": running,
-                "Opdateringstype": ["VISITATION"],
-                "Visitationskategori": "2",
-                "VisitationsDato": today,
-                "GyldigFra": today,
-            }
-            await knock(door, "update", visited)
+            await knock(door, "visit", {"sags_id": running})
             await knock(door, "lookup_case", {"sags_id": running, "user": "sandkasse"})
     await _until_quiet(layout)
 

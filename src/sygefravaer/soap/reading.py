@@ -17,7 +17,6 @@ from sygefravaer.errors import (
     AuthorityContextInvalid,
     MalformedRequest,
     MustUnderstand,
-    Refused,
     SecurityModelNotProvided,
     VersionMismatch,
 )
@@ -88,7 +87,7 @@ def authority(element: etree._Element) -> Cvr:
     number = context.find(_MUNICIPALITY_CVR)
     try:
         return Cvr.parse("" if number is None else text_of(number))
-    except Refused as error:
+    except ValueError as error:
         raise AuthorityContextInvalid from error
 
 
