@@ -20,7 +20,7 @@ from sygefravaer.cli import calling
 from sygefravaer.contract.messages import Element
 
 SIDES = ("reading", "ksd", "jobcenter", "gateway", "time", "later")
-PATIENCE = 20.0  # seconds for one look; more than any takes that ends well
+PATIENCE = 10.0  # seconds for one look; more than any takes that ends well
 
 Look = Callable[[SimpleNamespace, str], Awaitable[object]]
 

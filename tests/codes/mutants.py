@@ -236,6 +236,8 @@ def _written(rows: Sequence[Sequence[str]]) -> str:
 
 def same(mutant: Mutant, before: str) -> str:
     """Say why a mutant means the same as the file it was made from, if it does."""
+    if not all(kode in before for kode in mutant.pair):
+        return ""
     meaning = {".py": _meaning, ".csv": _members}.get(Path(mutant.path).suffix)
     if meaning is not None and meaning(before) == meaning(mutant.text):
         return "the same members in another order"

@@ -26,6 +26,7 @@ from codes.workshop import Job
 from sygefravaer.store import EmbeddedServer
 
 SOURCE = Path(__file__).parents[2] / "src" / "sygefravaer"
+SLOW = 8.0  # seconds after which a mutant is worth a line
 TEXT, SCHEMA = "text, days, group and follow-on", "text in the schema"
 CERTIFICATES = (
     *(("gateway", "19435075"), ("ksd", "19435075"), ("jc-hub", "19435075"), ("jc-own", "29189846")),
@@ -115,15 +116,24 @@ def judge_round(job: Job, count: Count) -> None:
 # --- one by one: references and copies ---
 
 
-def single_jobs(found: Iterable[Mutant], count: Count) -> Iterator[Job]:
-    """Make a job of each mutant that does not mean the same as the product."""
+Missed = dict[tuple[str, str, str], dict[tuple[str, str, str], None]]
+"""By file, list and code: (list, facet, code) of what was missed when it changed places, the last one first."""
+
+
+def single_jobs(found: Iterable[Mutant], count: Count, missed: Missed) -> Iterator[Job]:
+    """Make a job of each mutant that does not mean the same as the product; what was missed before is looked at first."""
     for mutant in found:
         count.made[mutant.kind] += 1
         same = mutants.same(mutant, (SOURCE / mutant.path).read_text(encoding="utf-8"))
         if same:
             count.same[same] += 1
             continue
-        yield Job(files={mutant.path: mutant.text}, looks=looks(mutant), about=mutant)
+        likely = [look for place in _places(mutant) for look in missed.get(place, ())]
+        yield Job(files={mutant.path: mutant.text}, looks=looks(mutant), likely=likely, about=mutant)
+
+
+def _places(mutant: Mutant) -> list[tuple[str, str, str]]:
+    return [(mutant.path, mutant.codes, kode) for kode in mutant.pair]
 
 
 def looks(mutant: Mutant) -> list[tuple[str, tuple[str, ...], tuple[str, ...]]]:
@@ -142,14 +152,20 @@ def looks(mutant: Mutant) -> list[tuple[str, tuple[str, ...], tuple[str, ...]]]:
     return [(name, kodes, (side,)) for name, kodes in chosen for side in sides]
 
 
-def judge_single(job: Job, count: Count) -> None:
-    """Count a mutant."""
+def judge_single(job: Job, count: Count, missed: Missed) -> None:
+    """Count a mutant, and remember by what it was found."""
     mutant, outcome = job.about, job.told["outcome"]
+    if job.seconds > SLOW:
+        _say(f"  {job.seconds:.0f} s: {mutant}, {outcome} {job.told['seen'][:1]}")
     if outcome == "survived":
         count.survived.append(str(mutant))
         _say(f"  survived: {mutant}")
         return
     count.found[mutant.kind] += 1
+    for codes, facet, kode, _ in job.told["seen"] if outcome == "killed" else ():
+        for place in _places(mutant):
+            looked = missed.setdefault(place, {})
+            missed[place] = {(codes, facet, kode): None, **looked}
     if outcome == "no import":
         count.no_import.append(f"{mutant}: {job.told['seen'][0]}")
 
@@ -215,8 +231,9 @@ def main(arguments: Sequence[str]) -> int:
             if chosen.sample is not None or chosen.each is not None:
                 _say(f"seed {chosen.seed}")
                 made = by_lot(list(made), random.Random(chosen.seed), chosen.sample, chosen.each)
-            for number, job in enumerate(_run(harness, single_jobs(made, count)), 1):
-                judge_single(job, count)
+            missed: Missed = {}
+            for number, job in enumerate(_run(harness, single_jobs(made, count, missed)), 1):
+                judge_single(job, count, missed)
                 if number % 20 == 0:
                     _progress(f"{number} copies", count, begun)
         finally:

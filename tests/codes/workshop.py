@@ -138,10 +138,13 @@ class Job:
     files: Mapping[str, str]
     looks: list[tuple[str, tuple[str, ...], tuple[str, ...]]]
     """(list, codes, sides), in this order."""
+    likely: list[tuple[str, str, str]] = field(default_factory=list)
+    """(list, facet, code): what is looked at before all else."""
     first: bool = True
     """Stop at the first finding."""
     about: Any = None
     told: dict[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
 
 
 def run(jobs: Iterable[Job], workshops: list[Workshop], reach: Reach, stage: Callable[[], Any]) -> Iterator[Job]:
@@ -175,6 +178,7 @@ def run(jobs: Iterable[Job], workshops: list[Workshop], reach: Reach, stage: Cal
             del busy[pipe]
             free.append(workshop)
             job.told = json.loads(heard) if heard else {"outcome": "hung" if hangs else "died", "seen": []}
+            job.seconds = time.monotonic() - since
             yield job
 
 
@@ -208,6 +212,8 @@ def _looked(job: Job, workshop: Workshop, reach: Reach, stage: Callable[[], Any]
     except Exception as error:  # noqa: BLE001  whatever it is, nothing can be looked at
         return {"outcome": "no import", "seen": [f"{type(error).__name__}: {error}"]}
     wanted = [look for codes, kodes, chosen in job.looks for look in effects.of(codes, kodes, sides=chosen)]
+    places = {look: place for place, look in enumerate(job.likely)}
+    wanted.sort(key=lambda look: places.get((look[0].codes, look[0].name, look[1]), len(places)))
     try:
         seen = asyncio.run(effects.findings(stage(), wanted, first=job.first))
     except Exception as error:  # noqa: BLE001  a scene that does not even begin

@@ -29,6 +29,11 @@ from sygefravaer.contract.messages import (
     HentSagResponse,
     HentSagsListeResponse,
     Reply,
+    SendAnmodningForlaengelseRequest,
+    SendForretningsSvarForlaengelseRequest,
+    SendForretningsSvarRequest,
+    SendHaendelseSygefravaerssagRequest,
+    SendOpdateringFravaerRequest,
     TransportKvitteringType,
 )
 from sygefravaer.contract.operations import OPERATIONS, Operation, Service
@@ -206,22 +211,22 @@ def _invented(operation: Operation, case: Case | None, payload: Mapping[str, Any
     today = now.astimezone(codec.DANISH_TIME).date().isoformat()
     receipt = {"ForretningsValideringsKode": "MODTAGET"}
     types = payload.get("Opdateringstype") or ()
-    invented: dict[str, dict[str, Any]] = {
-        "SendHaendelseSygefravaerssag": {"HaendelsesDato": today},
-        "SendAnmodningForlaengelse": {"AnmodningID": str(uuid4()), "Rykkernummer": 0},
-        "SendForretningsSvar": {
+    invented: dict[type[Element], dict[str, Any]] = {
+        SendHaendelseSygefravaerssagRequest: {"HaendelsesDato": today},
+        SendAnmodningForlaengelseRequest: {"AnmodningID": str(uuid4()), "Rykkernummer": 0},
+        SendForretningsSvarRequest: {
             "Forretningskvittering": receipt,
             "SagsVersion": 1,
             "JobcentersagID": str(uuid4()),
             "ModtagetTidspunkt": now.isoformat(timespec="milliseconds"),
         }
         | ({} if case is None else {"SagsID": case.sags_id}),
-        "SendForretningsSvarForlaengelse": {
+        SendForretningsSvarForlaengelseRequest: {
             "Forretningskvittering": receipt,
             "SagsVersion": 1,
             "VurderingsDato": today,
         },
-        "SendOpdateringFravaer": {
+        SendOpdateringFravaerRequest: {
             "OpdateringID": str(uuid4()),
             "JobcentersagID": str(uuid4()),
             "JobcentersagStatus": next((STATUS_AFTER[kind] for kind in types if kind in STATUS_AFTER), IN_PROGRESS),
@@ -231,7 +236,7 @@ def _invented(operation: Operation, case: Case | None, payload: Mapping[str, Any
     }
     if isinstance(block := payload.get("ManglendeMedvirken"), dict):
         block.setdefault("HaendelsesDato", today)
-    return invented.get(operation.name, {})
+    return invented.get(operation.request, {})
 
 
 async def ask(caller: Caller, operation: Operation, element: bytes) -> Answered:
