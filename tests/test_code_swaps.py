@@ -11,21 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from codes import mutants
+from codes import batches, effects, mutants
 from codes.workshop import Reach, Workshop
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "sygefravaer"
-COPIES = 8
-ROOMS = (
-    "contract/operations.py",
-    "contract/data/",
-    "ksd/changes.py",
-    "ksd/lifecycle.py",
-    "ksd/lookups.py",
-    "gateway.py",
-)
-"""How many copies are exchanged here, by lot, and where; `make codes` exchanges every one everywhere."""
+COPIES = 12
+"""How many copies are exchanged here, by lot over every list in every file; `make codes` exchanges every one."""
 
 
 def test_exchanging_two_codes_is_missed():
@@ -33,9 +25,9 @@ def test_exchanging_two_codes_is_missed():
     seed = random.SystemRandom().randrange(1 << 32)
     quiet = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
     sources = os.pathsep.join((str(ROOT / "src"), str(ROOT / "tests")))
-    paths = [word for room in ROOMS for word in ("--path", room)]
+    lot = ("--each", "1", "--sample", str(COPIES), "--seed", str(seed))
     run = subprocess.run(
-        [sys.executable, "-m", "codes", "--sample", str(COPIES), "--seed", str(seed), "--workers", "1", *paths],
+        [sys.executable, "-m", "codes", *lot, "--workers", "1"],
         env=quiet | {"PYTHONPATH": sources},
         capture_output=True,
         text=True,
@@ -47,6 +39,31 @@ def test_exchanging_two_codes_is_missed():
     assert "survived: 0" in run.stdout
     assert re.search(r"key in the data: (\d+) made, \1 found", run.stdout)
     assert re.search(r"enumeration in a schema: (\d+) made, \1 found", run.stdout)
+
+
+def test_a_batch_exchanges_each_code_once_and_tells_its_pairs_apart(tmp_path):
+    """No code is in two pairs of a batch; a pair is found when a code shows its partner, word for word, and only then."""
+    (tmp_path / "a.py").write_text('X = "O401"\n')
+    (tmp_path / "b.py").write_text('Y = ("O402", "G007")\n')
+    wanted = {("O401", "G008"), ("O402", "T201"), ("O401", "O402"), ("G007", "H502")}
+    found = [each for each in mutants.copies(tmp_path, "fejlkoder") if {each.pair, each.pair[::-1]} & wanted]
+    jobs = list(batches.batch_jobs(tmp_path, found))
+    first = jobs[0]
+
+    assert [len(job.about) for job in jobs] == [3, 1, 1]
+    for job in jobs:
+        met = [kode for mutant in job.about for kode in mutant.pair]
+        assert len(met) == len(set(met))
+    effects.load()
+    told = {
+        ("a message that provokes it", "O401"): ["of_update", {"G008": effects.error_text("G008")}],
+        ("a message that provokes it", "O402"): ["of_update", {"G001": effects.error_text("G001")}],
+        ("a message that provokes it", "G007"): "killed by another",
+    }
+    first.told = {"seen": [["fejlkoder", name, kode, what] for (name, kode), what in told.items()]}
+    shown, left = batches.told_apart(first)
+    assert [set(each.pair) for each in shown] == [{"O401", "G008"}]
+    assert [set(each.pair) for each in left] == [{"G007", "H502"}, {"O402", "T201"}]
 
 
 @pytest.mark.parametrize("size", [2, 5, 8])
@@ -97,6 +114,17 @@ def test_what_means_the_same_is_known_by_its_meaning(before, after, same):
     mutant = mutants.Mutant(codes="x", pair=("A", "B"), path="a.py", kind="copy", text=after)
 
     assert bool(mutants.same(mutant, before)) is same
+
+
+def test_members_of_a_cell_have_no_order():
+    """What a cell of a data file lists may stand in another order; another cell is another meaning."""
+    before = "kode,opfylder,svar\nX,A;B,A\n"
+
+    def mutant(text):
+        return mutants.Mutant(codes="x", pair=("A", "B"), path="contract/data/x.csv", kind="reference", text=text)
+
+    assert mutants.same(mutant("kode,opfylder,svar\nX,B;A,A\n"), before)
+    assert not mutants.same(mutant("kode,opfylder,svar\nX,B;A,B\n"), before)
 
 
 def test_a_change_reaches_those_who_look_at_it():

@@ -363,13 +363,15 @@ _OF_EVENTS = ("B101", "B102", "B103", "B104", "B105", "B106")
 @facet("fejlkoder", "an event that is refused", {kode: error_text(kode) for kode in _OF_EVENTS})
 async def _(it, kode):
     receipt = (await refused(it, kode)).Forretningskvittering
-    return {each.FejlKode: each.FejlTekst for each in receipt.FejlListe.Fejl}.get(kode, receipt)
+    found = {each.FejlKode: each.FejlTekst for each in receipt.FejlListe.Fejl}
+    return found.get(kode, found)
 
 
 @facet("fejlkoder", "an event for whom it does not serve", {"G004": error_text("G004")})
 async def _(it, kode):
     receipt = (await it.tell(it.m1(a_case(it, cvr=AARHUS), cvr=AARHUS))).TransportKvittering
-    return {each.FejlKode: each.FejlTekst for each in receipt.FejlListe.Fejl}.get(kode, receipt)
+    found = {each.FejlKode: each.FejlTekst for each in receipt.FejlListe.Fejl}
+    return found.get(kode, found)
 
 
 def refusal(kode):

@@ -160,6 +160,11 @@ async def _(it, kode):
     return receipt, shown["state"], request["status"], request["assessing"], await kinds_left(it, case)
 
 
+@facet("forretningsvalideringskoder", "with an extension that cannot be", {"ACCEPTERET": ("FEJL", ("F303",))})
+async def _(it, kode):
+    return await answered(it, await asked(it, await a_case(it)), kode, kode="P29")
+
+
 # --- the case ---
 
 
@@ -254,6 +259,14 @@ async def _(it, kode):
         after = (await it.case(case.SagsID))["state"]
         seen[deed] = "-" if after == before else after
     return seen
+
+
+@facet("sagstilstande", "what leads there", {kode: kode for kode in tables.LED_TO})
+async def _(it, kode):
+    before, deed = tables.LED_TO[kode]
+    case = await in_state(it, before)
+    await _DEEDS[deed](it, case)
+    return await state(it, case)
 
 
 @facet("sagstilstande", "asked for in a list", {kode: (kode,) for kode in texts.SAID["sagstilstande"]})
@@ -594,20 +607,15 @@ async def _(it, kode):
     return tuple(receipts)
 
 
-@facet("kommuner", "moving there", {kode: (cvr, kode) for kode, (_, cvr) in texts.MUNICIPALITIES.items()})
+@facet("kommuner", "moving there", {kode: (cvr, kode, name) for kode, (name, cvr) in texts.MUNICIPALITIES.items()})
 async def _(it, kode):
     home = AARHUS if kode == "0791" else VIBORG
     case = await a_case(it, municipality_cvr=home)
     await it.act("move_case", sags_id=str(case.SagsID), kommunekode=kode)
     await it.quiet()
-    event = events(it, case)[-1]
-    return event.Hoved.ModtagerMyndighedCVR, event.Hoved.Kommunekode
-
-
-@facet("kommuner", "name in a look-up", meanings("kommuner"))
-async def _(it, kode):
-    case = await a_case(it, municipality_cvr=texts.MUNICIPALITIES[kode][1])
-    return meaning(await looked(it, case, cvr=texts.MUNICIPALITIES[kode][1]), kode)
+    head = events(it, case)[-1].Hoved
+    seen = await looked(it, case, cvr=texts.MUNICIPALITIES[kode][1])
+    return head.ModtagerMyndighedCVR, head.Kommunekode, meaning(seen, kode)
 
 
 # --- refusals ---
@@ -856,6 +864,15 @@ async def _(it, kode):
         message = it.m5(case, cpr="3113505012")
     found = await said(it, message)
     return found.get(kode, found)
+
+
+@facet("fejlkoder", "an act about a number of a wrong form", {"G007": "G007"})
+async def _(it, _):
+    await a_case(it)
+    try:
+        return await it.act("change_cpr", cpr="3113505012", new_cpr=it.citizen())
+    except SygefravaerError as refused:
+        return refused.code
 
 
 @facet("forretningsvalideringskoder", "settling an event that came too late", tables.OUTDATED)

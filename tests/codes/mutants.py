@@ -129,6 +129,12 @@ def copies(source: Path, codes: str) -> Iterator[Mutant]:
                 yield Mutant(codes=codes, pair=pair, path=name, kind=kind, text=found, rows=rows)
 
 
+def together(text: str, found: Sequence[Mutant]) -> str:
+    """Exchange what several mutants of one file and list exchange; no code may be in two of them."""
+    one = found[0]
+    return _WRITERS[Path(one.path).suffix](one.path, one.codes, text, *(each.pair for each in found))
+
+
 def changed_rows(before: str, after: str) -> tuple[str, ...]:
     """List the keys of the rows that two texts of a data file have differently."""
     both = zip(csv.reader(before.splitlines()), csv.reader(after.splitlines()), strict=True)
@@ -138,9 +144,9 @@ def changed_rows(before: str, after: str) -> tuple[str, ...]:
 # --- in each kind of file ---
 
 
-def _cells(name: str, codes: str, text: str, pair: tuple[str, str]) -> str:
+def _cells(name: str, codes: str, text: str, *swaps: tuple[str, str]) -> str:
     """Exchange codes in the columns of a data file, its keys apart."""
-    swap = exchanged(pair)
+    swap = exchanged(*swaps)
     heading, *rows = csv.reader(text.splitlines())
 
     def cell(column: str, word: str) -> str:
@@ -156,27 +162,27 @@ def _cells(name: str, codes: str, text: str, pair: tuple[str, str]) -> str:
     return text if changed == rows else _written([heading, *changed])
 
 
-def _operations(name: str, codes: str, text: str, pair: tuple[str, str]) -> str:
+def _operations(name: str, codes: str, text: str, *swaps: tuple[str, str]) -> str:
     """Exchange operations of a WSDL."""
-    return _attributes(text, r'(?<=<wsdl:operation name=")', exchanged(pair)) if codes == "beskedtyper" else text
+    return _attributes(text, r'(?<=<wsdl:operation name=")', exchanged(*swaps)) if codes == "beskedtyper" else text
 
 
 def _attributes(text: str, before: str, swap: Callable[[str], str]) -> str:
     return re.sub(before + r'[^"]*(?=")', lambda one: swap(one.group()), text)
 
 
-def _quoted(name: str, codes: str, text: str, pair: tuple[str, str]) -> str:
+def _quoted(name: str, codes: str, text: str, *swaps: tuple[str, str]) -> str:
     """Exchange codes that stand in quotes."""
-    swap = exchanged(pair)
+    swap = exchanged(*swaps)
     return re.sub(r"""(?<=(["']))[\w.]+(?=\1)""", lambda one: swap(one.group()), text)
 
 
-def _sources(name: str, codes: str, text: str, pair: tuple[str, str]) -> str:
+def _sources(name: str, codes: str, text: str, *swaps: tuple[str, str]) -> str:
     """Exchange codes that are string literals, or stand in quotes in one (SQL); docstrings are left alone."""
-    swap = exchanged(pair)
+    swap = exchanged(*swaps)
     lines = text.splitlines(keepends=True)
     for token in reversed(_literals(text)):
-        if not any(kode in token.string for kode in pair):
+        if not any(kode in token.string for pair in swaps for kode in pair):
             continue
         found = _literal(token.string, swap)
         if found != token.string:

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from codes import effects, mutants, texts, workshop
+from codes import batches, effects, mutants, texts, workshop
 from codes.mutants import Mutant
 from codes.stage import Authority, Stage
 from codes.workshop import Job
@@ -226,11 +226,13 @@ def main(arguments: Sequence[str]) -> int:
                 for number, job in enumerate(_run(harness, jobs), 1):
                     judge_round(job, count)
                     _progress(f"round {number}", count, begun)
-            made = (each for name in names for each in mutants.copies(SOURCE, name))
-            made = (each for each in made if not chosen.path or each.path.startswith(tuple(chosen.path)))
+            made = [each for name in names for each in mutants.copies(SOURCE, name)]
+            made = [each for each in made if not chosen.path or each.path.startswith(tuple(chosen.path))]
             if chosen.sample is not None or chosen.each is not None:
                 _say(f"seed {chosen.seed}")
-                made = by_lot(list(made), random.Random(chosen.seed), chosen.sample, chosen.each)
+                made = by_lot(made, random.Random(chosen.seed), chosen.sample, chosen.each)
+            else:
+                made = _batched(harness, made, count, begun)
             missed: Missed = {}
             for number, job in enumerate(_run(harness, single_jobs(made, count, missed)), 1):
                 judge_single(job, count, missed)
@@ -242,7 +244,23 @@ def main(arguments: Sequence[str]) -> int:
     return 1 if count.survived else 0
 
 
-def by_lot(found: Sequence[Mutant], lot: random.Random, sample: int | None, each: int | None) -> Iterator[Mutant]:
+def _batched(harness: Harness, made: Iterable[Mutant], count: Count, begun: float) -> list[Mutant]:
+    """Look at what can be looked at in batches; give what is left."""
+    left, together = [], []
+    for mutant in made:
+        before = (SOURCE / mutant.path).read_text(encoding="utf-8")
+        (together if mutant.codes == batches.CODES and not mutants.same(mutant, before) else left).append(mutant)
+    for number, job in enumerate(_run(harness, batches.batch_jobs(SOURCE, together)), 1):
+        found, alone = batches.told_apart(job)
+        for mutant in found:
+            count.made[mutant.kind] += 1
+            count.found[mutant.kind] += 1
+        left += alone
+        _progress(f"batch {number}", count, begun)
+    return left
+
+
+def by_lot(found: Sequence[Mutant], lot: random.Random, sample: int | None, each: int | None) -> list[Mutant]:
     """Draw mutants: so many of each list in each file, or so many of all."""
     if each is not None:
         places: dict[tuple[str, str], list[Mutant]] = {}
@@ -251,7 +269,7 @@ def by_lot(found: Sequence[Mutant], lot: random.Random, sample: int | None, each
         found = [one for place in places.values() for one in lot.sample(place, min(each, len(place)))]
     if sample is not None:
         found = lot.sample(found, min(sample, len(found)))
-    yield from found
+    return list(found)
 
 
 def _run(harness: Harness, jobs: Iterable[Job]) -> Iterator[Job]:

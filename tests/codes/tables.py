@@ -120,6 +120,17 @@ MOVES = {
     "ANNULLERET": {"form": "-", "kategori": "-", "part": "-", "ask": "-", "stop": "-", "end": "-", "reopen": "-"},
 }
 
+# From which state, by what, a case comes into a state (2.1).
+LED_TO = {
+    "OPLYST": ("ANMELDT", "form"),
+    "LOEBENDE": ("OPLYST", "kategori"),
+    "DELVIST_RASKMELDT": ("LOEBENDE", "part"),
+    "REVURDERING": ("LOEBENDE", "ask"),
+    "FORLAENGET": ("REVURDERING", "grant"),
+    "STANDSET": ("LOEBENDE", "stop"),
+    "AFSLUTTET": ("LOEBENDE", "end"),
+}
+
 # VISITATION by kategori on 2024-12-31 and on 2025-01-01 (5.6).
 VISITED = {"1": (OK, OK), "2": (OK, OK), "3": (OK, ("FEJL", ("O405",)))}
 

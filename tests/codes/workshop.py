@@ -142,6 +142,8 @@ class Job:
     """(list, facet, code): what is looked at before all else."""
     first: bool = True
     """Stop at the first finding."""
+    telling: bool = False
+    """Look only at what shows the code itself."""
     about: Any = None
     told: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
@@ -212,6 +214,9 @@ def _looked(job: Job, workshop: Workshop, reach: Reach, stage: Callable[[], Any]
     except Exception as error:  # noqa: BLE001  whatever it is, nothing can be looked at
         return {"outcome": "no import", "seen": [f"{type(error).__name__}: {error}"]}
     wanted = [look for codes, kodes, chosen in job.looks for look in effects.of(codes, kodes, sides=chosen)]
+    if job.telling:
+        tells = importlib.import_module("codes.batches").tells
+        wanted = [look for look in wanted if tells(*look)]
     places = {look: place for place, look in enumerate(job.likely)}
     wanted.sort(key=lambda look: places.get((look[0].codes, look[0].name, look[1]), len(places)))
     try:
