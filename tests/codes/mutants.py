@@ -43,6 +43,9 @@ NO_COPIES: Mapping[tuple[str, str], str] = {
 }
 """Words that only look like a code."""
 
+SCRIPTS = "sandbox/scenarios/data/"
+"""What scenarios say and expect is no copy but a test of its own: tests/test_scenarios.py plays them."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Mutant:
@@ -108,7 +111,7 @@ def copies(source: Path, codes: str) -> Iterator[Mutant]:
     for path in sorted(each for each in source.rglob("*") if each.is_file() and "__pycache__" not in each.parts):
         name = str(path.relative_to(source))
         write = _WRITERS.get(path.suffix)
-        if write is None:
+        if write is None or name.startswith(SCRIPTS):
             continue
         text = path.read_text(encoding="utf-8")
         there = [kode for kode in lists()[codes] if kode in text and (name, kode) not in NO_COPIES]

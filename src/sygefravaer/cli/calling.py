@@ -24,6 +24,7 @@ from sygefravaer.client import Client, client_tls
 from sygefravaer.contract import codec
 from sygefravaer.contract.coded import explained, list_of
 from sygefravaer.contract.messages import (
+    FEJL,
     Element,
     FejlListeType,
     HentSagResponse,
@@ -249,7 +250,7 @@ async def ask(caller: Caller, operation: Operation, element: bytes) -> Answered:
             raise FaultReceived(answer.faultcode, answer.code, answer.text)
         return Answered(element=codec.encode_receipt(answer.receipt), value=answer.receipt, refused=True)
     if isinstance(answer, soap.ReceiptAnswer):
-        refused = answer.receipt.TransportValideringsKode == "FEJL"
+        refused = answer.receipt.TransportValideringsKode == FEJL
         return Answered(element=answer.element, value=answer.receipt, refused=refused)
     value = codec.decode_reply(operation, answer.element)
     return Answered(element=soap.element_bytes(answer.element), value=value, refused=_remarks(value) is not None)

@@ -438,19 +438,24 @@ def fejlliste(*codes: str) -> FejlListeType:
     return FejlListeType(Fejl=tuple(FejlType(FejlKode=code, FejlTekst=fejl_text(code)) for code in codes))
 
 
+OK: Final = "OK"
+ADVARSEL: Final = "ADVARSEL"
+FEJL: Final = "FEJL"
+
+
 @cache
 def kvittering_ok() -> TransportKvitteringType:
     """Make the receipt of a receiver that has the message; it carries no FejlListe."""
-    return TransportKvitteringType(TransportValideringsKode="OK")
+    return TransportKvitteringType(TransportValideringsKode=OK)
 
 
 @cache
 def kvittering_advarsel(*codes: str) -> TransportKvitteringType:
     """Make a receipt for a message that is kept, with these remarks (G006, F306, F307)."""
-    return TransportKvitteringType(TransportValideringsKode="ADVARSEL", FejlListe=fejlliste(*codes))
+    return TransportKvitteringType(TransportValideringsKode=ADVARSEL, FejlListe=fejlliste(*codes))
 
 
 @cache
 def kvittering_fejl(*codes: str) -> TransportKvitteringType:
     """Make a receipt for a message that is refused for good, for these reasons."""
-    return TransportKvitteringType(TransportValideringsKode="FEJL", FejlListe=fejlliste(*codes))
+    return TransportKvitteringType(TransportValideringsKode=FEJL, FejlListe=fejlliste(*codes))

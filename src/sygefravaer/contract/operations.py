@@ -441,7 +441,12 @@ def operation_of(service: Service, qname: str) -> Operation:
 
 def operation_for(message: Request[Reply]) -> Operation:
     """Give the operation that a request belongs to."""
-    return _BY_REQUEST[type(message)]
+    return operation_by(type(message))
+
+
+def operation_by(request: type[Request[Reply]]) -> Operation:
+    """Give the operation that is asked by requests of a type."""
+    return _BY_REQUEST[request]
 
 
 def broken_rules(

@@ -14,10 +14,9 @@ from sygefravaer.sandbox.parts import GATEWAY, KSD
 from sygefravaer.sandbox.timekeeper import Timekeeper, Watch
 
 SENDS: Final = tuple(name for name, operation in OPERATIONS.items() if not operation.lookup)
-MESSAGES: Final[Mapping[str, str]] = {
-    f"M{number}": code.kode for number, code in enumerate(LISTS["beskedtyper"], 1) if code.kode in SENDS
-}
-"""M1 to M5: the messages by their place in the list of their names."""
+NUMBERS: Final[Mapping[str, str]] = {code.kode: f"M{number}" for number, code in enumerate(LISTS["beskedtyper"], 1)}
+"""M1 to M7: the messages by their place in the list of their names."""
+MESSAGES: Final[Mapping[str, str]] = {NUMBERS[name]: name for name in SENDS}
 PAGE: Final = 10_000
 FIELD: Final = "SagsTilstand"
 

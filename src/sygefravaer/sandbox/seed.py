@@ -24,7 +24,7 @@ from sygefravaer.client import hoved
 from sygefravaer.config import Kind
 from sygefravaer.contract import codec
 from sygefravaer.contract.messages import AuthorityContextType, CallContextType, HentSagsListeRequest
-from sygefravaer.contract.operations import OPERATIONS, Environment, Service
+from sygefravaer.contract.operations import Environment, Service, operation_by
 from sygefravaer.contract.values import Cpr
 from sygefravaer.control import knock
 from sygefravaer.ksd.lifecycle import State
@@ -33,7 +33,7 @@ from sygefravaer.sandbox.parts import ADMIN, GATEWAY, JOBCENTERS, KSD, SUBSTITUT
 from sygefravaer.sandbox.pki import Issued, Pki
 from sygefravaer.store import Store, Tx, migrate
 
-LIST: Final = next(one for one in OPERATIONS.values() if one.request is HentSagsListeRequest)
+LIST: Final = operation_by(HentSagsListeRequest)
 """What a stranger tries first."""
 SHOWN: Final = 200  # cases in sandbox.json, which a stranger reads whole
 VALID_FROM: Final = date(2014, 7, 1)  # the law's first day that the code lists know, and far past any test's last

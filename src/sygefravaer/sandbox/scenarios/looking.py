@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from sygefravaer.contract.history import Told, versions
 from sygefravaer.contract.messages import HentSagResponse, SygefravaerssagType
+from sygefravaer.jobcenter.policy import ACCEPTERET
 from sygefravaer.sandbox.parts import KSD
 from sygefravaer.sandbox.scenarios.theatres import Theatre
 
@@ -43,7 +44,7 @@ async def heard(theatre: Theatre) -> Json:
         "cases": len(cases),
         "told_once": sum(len(each) == 1 for each in rows),
         "delivered": sum(all(one["status"] == "delivered" for one in each) for each in rows),
-        "accepted": sum(all(one["final"] == "ACCEPTERET" for one in each) for each in rows),
+        "accepted": sum(all(one["final"] == ACCEPTERET for one in each) for each in rows),
     }
 
 

@@ -22,6 +22,7 @@ from sygefravaer import soap
 from sygefravaer.client import Client, client_tls, codes, hoved
 from sygefravaer.contract import codec
 from sygefravaer.contract.messages import (
+    OK,
     AuthorityContextType,
     CallContextType,
     HovedType,
@@ -29,7 +30,7 @@ from sygefravaer.contract.messages import (
     SygefravaerssagType,
     TransportKvitteringType,
 )
-from sygefravaer.contract.operations import OPERATIONS, Operation
+from sygefravaer.contract.operations import Operation, operation_by
 from sygefravaer.contract.plain import of_plain, to_plain
 from sygefravaer.contract.values import MUNICIPALITIES, Cpr
 from sygefravaer.errors import CallFailed
@@ -102,7 +103,7 @@ class Wire:
                 codec.validate(sent.operation.service, answer.element)
                 value = codec.decode_reply(sent.operation, answer.element)
                 digest = hashlib.sha256(soap.element_bytes(answer.element)).hexdigest()
-                return Answered(receipt="OK", digest=digest, reply=to_plain(value), value=value)
+                return Answered(receipt=OK, digest=digest, reply=to_plain(value), value=value)
             case FaultAnswer(receipt=TransportKvitteringType() as receipt):
                 return Answered(receipt=_receipt(receipt))
         return Answered(receipt=f"FAULT {answer.code}")
@@ -164,7 +165,7 @@ def copied(told: Mapping[str, Any], version: Mapping[str, Any], *, caller: str, 
     `told` is a row of KSD's act `messages`, `version` the one of its act `case` with its numbers revealed. With fields
     in `head` it is another message about the same.
     """
-    operation = OPERATIONS["SendHaendelseSygefravaerssag"]
+    operation = operation_by(SendHaendelseSygefravaerssagRequest)
     picture = of_plain(SygefravaerssagType, version["picture"])
     cvr = told["municipality_cvr"]
     own = hoved(

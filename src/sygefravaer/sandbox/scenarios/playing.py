@@ -18,12 +18,13 @@ from typing import Any, Final
 from uuid import UUID, uuid4, uuid5
 
 from sygefravaer.contract.history import Told, as_known
-from sygefravaer.contract.messages import HentSagResponse
-from sygefravaer.contract.operations import OPERATIONS
+from sygefravaer.contract.messages import OK, HentSagRequest, HentSagResponse
+from sygefravaer.contract.operations import OPERATIONS, operation_by
 from sygefravaer.contract.plain import to_plain
 from sygefravaer.contract.values import Cpr, masked
 from sygefravaer.errors import ActRefused, FieldRefused
 from sygefravaer.sandbox.citizens import NAMESPACE
+from sygefravaer.sandbox.events import NUMBERS
 from sygefravaer.sandbox.parts import GATEWAY, KSD
 from sygefravaer.sandbox.scenarios import checking, days, looking, messages
 from sygefravaer.sandbox.scenarios.checking import BadPath, Verdict
@@ -31,7 +32,7 @@ from sygefravaer.sandbox.scenarios.messages import Answered, Sent, Wire
 from sygefravaer.sandbox.scenarios.people import People
 from sygefravaer.sandbox.scenarios.reading import Check, Scenario, Step, malformed, place
 from sygefravaer.sandbox.scenarios.theatres import CVRS, Theatre
-from sygefravaer.sandbox.scenarios.watching import NUMBERS, TITLES, Line, Watcher
+from sygefravaer.sandbox.scenarios.watching import TITLES, Line, Watcher
 
 Json = dict[str, Any]
 
@@ -380,7 +381,7 @@ class _Player:
 
     async def _hent_sag(self, part: str, case: str | None, payload: Json) -> HentSagResponse:
         sent = messages.made(
-            OPERATIONS["HentSag"],
+            operation_by(HentSagRequest),
             caller=part,
             door=GATEWAY.name,
             municipality=part,
@@ -392,7 +393,7 @@ class _Player:
         )
         answer = (await self._wire.post(sent))[0]
         if not isinstance(answer.value, HentSagResponse):
-            self._judge(self._verdict("HentSag is answered", "OK", answer.receipt))
+            self._judge(self._verdict("HentSag is answered", OK, answer.receipt))
             raise _Stop
         return answer.value
 

@@ -14,23 +14,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+from sygefravaer.contract.messages import ADVARSEL, FEJL, OK
 from sygefravaer.errors import ActRefused
 from sygefravaer.law import DENMARK
+from sygefravaer.sandbox.events import NUMBERS
 from sygefravaer.sandbox.parts import JOBCENTERS, KSD, SYSTEMS
 from sygefravaer.sandbox.scenarios.theatres import CVRS, Theatre
 from sygefravaer.sandbox.timekeeper import Timekeeper
 
 Json = dict[str, Any]
 
-NUMBERS: Final[Mapping[str, str]] = {
-    "SendHaendelseSygefravaerssag": "M1",
-    "SendForretningsSvar": "M2",
-    "SendAnmodningForlaengelse": "M3",
-    "SendForretningsSvarForlaengelse": "M4",
-    "SendOpdateringFravaer": "M5",
-    "HentSag": "M6",
-    "HentSagsListe": "M7",
-}
 TITLES: Final[Mapping[str, str]] = {spec.name: spec.title.removeprefix("Jobcenter ") for spec in SYSTEMS}
 PARTS_BY_CVR: Final[Mapping[str, str]] = {cvr: part for part, cvr in CVRS.items()}
 PAGE: Final = 300  # messages looked at after an instant; a scenario that has more says how many
@@ -259,7 +252,7 @@ class Watcher:
 
 
 def _of_jobcenter(part: str, row: Json, answer: Json, names: Mapping[str, str]) -> Json:
-    receipt = {"under_way": "ADVARSEL"}.get(row["receipt"], row["receipt"] or "").upper()
+    receipt = {"under_way": ADVARSEL}.get(row["receipt"], row["receipt"] or "").upper()
     return {
         "at": row["made_at"],
         "from": part,
@@ -280,7 +273,7 @@ def _of_jobcenter(part: str, row: Json, answer: Json, names: Mapping[str, str]) 
 def _ksd_receipt(row: Json) -> str:
     """Say in the words of a receipt where a message of KSD's is; nothing while it waits."""
     status = str(row["status"] or "").upper()
-    return {"DELIVERED": "OK", "REFUSED": "FEJL", "PARKED": "parked"}.get(status, "")
+    return {"DELIVERED": OK, "REFUSED": FEJL, "PARKED": "parked"}.get(status, "")
 
 
 def _as_message(message: Json) -> str:
