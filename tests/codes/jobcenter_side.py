@@ -284,6 +284,16 @@ async def _(it, kode):
     return meaning(await in_status(it, kode), kode, "JobcentersagStatus")
 
 
+@facet("jobcentersagstatusser", "when the team has met", tables.TEAM_MET)
+async def _(it, kode):
+    kategori, _ = tables.TEAM_MET[kode]
+    case = await known(it)
+    await updated(it, case, "VISITATION", Visitationskategori=kategori, VisitationsDato="2024-12-02")
+    met = {"Opfoelgningstype": "REHABTEAMMOEDE", "Form": "FREMMOEDE", "Udfald": "AFHOLDT"}
+    await updated(it, case, "OPFOELGNING", Opfoelgning=[met | {"AfholdtTid": "2026-02-27T09:00:00Z"}])
+    return kategori, await state(it, case)
+
+
 @facet("udfald", "whether the first talk is held", tables.HELD)
 async def _(it, kode):
     case = await known(it)

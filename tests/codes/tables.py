@@ -334,6 +334,8 @@ STATUS = {
     "OVERGAAET": "a transfer",
     "AFSLUTTET": "closing",
 }
+# Where a meeting of the rehabiliteringsteam leaves a jobcentersag: by the kategori it has (2.2).
+TEAM_MET = {"VISITERET": ("1", "VISITERET"), "REHABTEAM": ("3", "FOERSTE_OPFOELGNING")}
 # Where an update leaves the jobcentersag (2.2).
 MOVED = {
     "VISITATION": "FOERSTE_OPFOELGNING",
