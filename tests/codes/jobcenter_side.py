@@ -301,12 +301,22 @@ async def _(it, kode):
     return await state(it, case)
 
 
+async def held(it, **given):
+    """Hold a talk; give where it leaves the jobcentersag."""
+    case = await known(it)
+    talk = _TALK | {"Udfald": "AFHOLDT", "AfholdtTid": "2026-02-27T09:00:00Z"} | given
+    await updated(it, case, "OPFOELGNING", Opfoelgning=[talk])
+    return await state(it, case)
+
+
 @facet("opfoelgningsformer", "whether the first talk may be held so", tables.FORM)
 async def _(it, kode):
-    case = await known(it)
-    held = _TALK | {"Form": kode, "Udfald": "AFHOLDT", "AfholdtTid": "2026-02-27T09:00:00Z"}
-    await updated(it, case, "OPFOELGNING", Opfoelgning=[held])
-    return await state(it, case)
+    return await held(it, Form=kode)
+
+
+@facet("opfoelgningstyper", "whether it is the first talk", tables.HELD_AS)
+async def _(it, kode):
+    return await held(it, Opfoelgningstype=kode)
 
 
 @facet("opdateringstyper", "wanted of who stayed away, until it is told", {"MANGLENDE_MEDVIRKEN": (True, False)})

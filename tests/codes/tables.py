@@ -350,6 +350,11 @@ KATEGORI = {
     "2": ("FOERSTE_OPFOELGNING", "I_OPFOELGNING"),
     "3": ("REHABTEAM", "REHABTEAM"),
 }
+# A follow-up of this type that was held is the first talk, or it is not (5.8).
+HELD_AS = {
+    **same("LOEBENDE_OPFOELGNING", "FOERSTE_OPFOELGNING", "TIDLIG_OPFOELGNING"),
+    **same("MODTAGET", "LOEBENDE_OPFOELGNING", "RASKMELDINGSKONTROL", "REHABTEAMMOEDE", "PAA_BORGERS_OENSKE"),
+}
 # The first talk is held in this form, or with this outcome (5.8).
 FORM = {"FREMMOEDE": "LOEBENDE_OPFOELGNING", **same("MODTAGET", "TELEFON", "DIGITALT_FREMMOEDE", "BREV")}
 HELD = {
