@@ -387,6 +387,12 @@ async def _(it, kode):
     return found.get(kode, found)
 
 
+@facet("fejlkoder", "what KSD says of a case that was never opened", {"H501": ["B104"]})
+async def _(it, _):
+    receipt = (await refused(it, "B104")).Forretningskvittering  # the gateway's stand-in knows no case: H501
+    return [each.FejlKode for each in receipt.FejlListe.Fejl]
+
+
 @facet("fejlkoder", "an event for whom it does not serve", {"G004": error_text("G004")})
 async def _(it, kode):
     receipt = (await it.tell(it.m1(a_case(it, cvr=AARHUS), cvr=AARHUS))).TransportKvittering
