@@ -404,13 +404,16 @@ def _of_messages(run: Run, told: Told) -> Iterator[Finding]:
 
 def _came(run: Run, cvr: str, received: list[Json], told: Told) -> Iterator[Finding]:
     highest: dict[str, int] = {}
+    taken: set[str] = set()  # who refused every version of a case, for who its citizen is, knows none to be old
     for each in received:
         if each["besked_id"] in run.strangers:
-            if each["verdict"] not in ("obsolete", "repeated"):
+            if each["sags_id"] in taken and each["verdict"] not in ("obsolete", "repeated"):
                 text = f"{each['sags_id']}: an old version {each['version']} was {each['verdict']}"
                 yield Finding(invariant="old version", text=text)
             continue
         if each["operation"] == EVENT:
+            if each["verdict"] != "refused":
+                taken.add(each["sags_id"])
             if each["version"] < highest.get(each["sags_id"], 0):
                 yield Finding(invariant="order", text=f"{each['sags_id']}: version {each['version']} came too late")
             highest[each["sags_id"]] = max(each["version"], highest.get(each["sags_id"], 0))

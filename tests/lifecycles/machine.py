@@ -215,6 +215,11 @@ class Lives(RuleBasedStateMachine):
     def asked(self, which: int) -> None:
         deeds.ask(self.life, self.pick(which, *RUNNING))
 
+    @rule(which=WHICH)
+    @fits("DELVIST_RASKMELDT")
+    def asked_part_time(self, which: int) -> None:
+        deeds.ask(self.life, self.pick(which, "DELVIST_RASKMELDT"))
+
     @rule(which=WHICH, kode=CODES, weeks=st.sampled_from([4, 10, 26, 69, 80]))
     @fits("REVURDERING")
     def granted(self, which: int, kode: str, weeks: int) -> None:
@@ -267,15 +272,17 @@ class Lives(RuleBasedStateMachine):
         else:
             deeds.end(self.life, case, how)
 
-    @rule(which=WHICH, error=st.sampled_from([False, False, False, True]))
+    @rule(which=WHICH)
     @fits("AFSLUTTET")
-    def reopened(self, which: int, *, error: bool) -> None:
-        """An end is taken back; or the whole report was an error."""
-        case = self.pick(which, "AFSLUTTET")
-        if error:
-            deeds.end(self.life, case, "ANNULLERET")
-        else:
-            deeds.reopen(self.life, case)
+    def reopened(self, which: int) -> None:
+        deeds.reopen(self.life, self.pick(which, "AFSLUTTET"))
+
+    @precondition(lambda self: self.steps % 12 == 11)
+    @rule(which=WHICH)
+    @fits("AFSLUTTET", *OPEN_STATES)
+    def annulled(self, which: int) -> None:
+        """The whole report was an error, seen while the case runs or after its end."""
+        deeds.end(self.life, self.pick(which, "AFSLUTTET", *OPEN_STATES), "ANNULLERET")
 
     @precondition(lambda self: self.steps % 4 == 1)
     @rule(which=WHICH)
