@@ -16,7 +16,7 @@ from codes.workshop import Reach, Workshop
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "sygefravaer"
-COPIES = 12
+COPIES = 4
 """How many copies are exchanged here, by lot over every list in every file; `make codes` exchanges every one."""
 
 
