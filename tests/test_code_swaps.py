@@ -3,7 +3,6 @@
 
 import ast
 import os
-import random
 import re
 import subprocess
 import sys
@@ -16,16 +15,16 @@ from codes.workshop import Reach, Workshop
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "sygefravaer"
+SEED = 2090
 COPIES = 4
 """How many copies are exchanged here, by lot over every list in every file; `make codes` exchanges every one."""
 
 
 def test_exchanging_two_codes_is_missed():
     """Every code changes places once in its data file and in each schema, and some copies do; each time it is seen."""
-    seed = random.SystemRandom().randrange(1 << 32)
     quiet = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
     sources = os.pathsep.join((str(ROOT / "src"), str(ROOT / "tests")))
-    lot = ("--each", "1", "--sample", str(COPIES), "--seed", str(seed))
+    lot = ("--each", "1", "--sample", str(COPIES), "--seed", str(SEED))
     run = subprocess.run(
         [sys.executable, "-m", "codes", *lot, "--workers", "1"],
         env=quiet | {"PYTHONPATH": sources},
@@ -35,7 +34,7 @@ def test_exchanging_two_codes_is_missed():
         check=False,
     )
 
-    assert run.returncode == 0, f"seed {seed}\n{run.stdout}\n{run.stderr}"
+    assert run.returncode == 0, f"seed {SEED}\n{run.stdout}\n{run.stderr}"
     assert "survived: 0" in run.stdout
     assert re.search(r"key in the data: (\d+) made, \1 found", run.stdout)
     assert re.search(r"enumeration in a schema: (\d+) made, \1 found", run.stdout)
