@@ -617,3 +617,48 @@ async def test_what_comes_is_the_same_after_a_restart(ksd):
 
     assert before == [("ASK", "2026-06-05T04:00:00+00:00")]
     assert len(ksd.gateway.m3) == 1
+
+
+async def test_a_case_that_breaks_is_put_off_and_holds_up_no_other(ksd, caplog):
+    """Nobody has foreseen the error: it is tried again the day after, and the next case's turn comes at once."""
+    broken, whole = await running(ksd), await running(ksd, cpr=OTHER_CPR)
+    casework = ksd.ksd._agenda._casework
+    ask = casework.ask
+
+    async def breaking(tx, case, *args, **options):
+        if str(case.sags_id) == str(broken):
+            raise RuntimeError("unforeseen")
+        return await ask(tx, case, *args, **options)
+
+    casework.ask = breaking
+    await to(ksd, 2026, 6, 5, 4)
+    assert [str(asked.Sygefravaerssag.SagsID) for asked in ksd.gateway.m3] == [str(whole)]
+    assert caplog.text.count("put off") == 1
+    casework.ask = ask
+    await to(ksd, 2026, 6, 6, 4)
+    assert [str(asked.Sygefravaerssag.SagsID) for asked in ksd.gateway.m3] == [str(whole), str(broken)]
+
+
+async def test_a_count_that_breaks_is_put_off_and_holds_up_no_other(ksd, caplog):
+    """The note of it stays for the day after; what is due meanwhile is done."""
+    first = await running(ksd)
+    other = await running(ksd, cpr=OTHER_CPR)
+    casework = ksd.ksd._agenda._casework
+    count, failures = casework.count_anew, []
+
+    async def breaking(*args, **options):
+        if not failures:
+            failures.append(1)
+            raise RuntimeError("unforeseen")
+        return await count(*args, **options)
+
+    casework.count_anew = breaking
+    await running(ksd, FoersteFravaersdag="2025-12-15")
+    await ksd.quiet()
+    assert caplog.text.count("put off") == 1
+    await ksd.act("end_case", sags_id=other, cause="ANNULLERET")
+    await ksd.quiet()
+    assert (await ksd.case(other))["state"] == "ANNULLERET"
+    assert (await ksd.case(first))["picture"]["RevurderingsDato"] == "2026-07-31"
+    await to(ksd, 2026, 3, 3, 9)
+    assert (await ksd.case(first))["picture"]["RevurderingsDato"] == "2026-06-30"

@@ -19,7 +19,7 @@ from uuid import UUID
 from sygefravaer.client import Client
 from sygefravaer.clock import Clock, Rounds
 from sygefravaer.contract.messages import HentSagResponse
-from sygefravaer.errors import StoreError, SygefravaerError
+from sygefravaer.errors import StoreError
 from sygefravaer.jobcenter.answering import Answering, snapshot_bytes
 from sygefravaer.jobcenter.cases import Register, Sag
 from sygefravaer.jobcenter.facts import Deed, Facts, What
@@ -85,7 +85,7 @@ class Agenda(Rounds):
                 try:
                     async with tx.savepoint():
                         await self._answering.say_due(tx, event, now=now)
-                except SygefravaerError as error:
+                except Exception as error:  # noqa: BLE001  whatever one thing breaks on, the others' turns come
                     _put_off(error)
                     await self._inbox.put_off(tx, event, now + LATER)
                 return True
@@ -98,7 +98,7 @@ class Agenda(Rounds):
                 try:
                     async with tx.savepoint():
                         await self._answering.say_extension_due(tx, extension, now=now)
-                except SygefravaerError as error:
+                except Exception as error:  # noqa: BLE001  whatever one thing breaks on, the others' turns come
                     _put_off(error)
                     await self._inbox.put_off_extension(tx, extension, now + LATER)
                 return True
@@ -121,7 +121,7 @@ class Agenda(Rounds):
                         await self._do(tx, sag, facts, step, now=now)
                     else:
                         again = step.at if step else None
-            except SygefravaerError as error:
+            except Exception as error:  # noqa: BLE001  whatever one thing breaks on, the others' turns come
                 _put_off(error)
                 again = now + LATER
             await self._register.deeds.look_at(tx, sag.jobcentersag_id, again)
@@ -146,7 +146,7 @@ class Agenda(Rounds):
         for municipality, sags_id in due:
             try:
                 await self._ask(municipality, sags_id)
-            except SygefravaerError as error:
+            except Exception as error:  # noqa: BLE001  whatever one thing breaks on, the others' turns come
                 _put_off(error)
                 async with self._store.tx() as tx:
                     await self._register.ask_later(tx, municipality, sags_id, self._clock.now() + LATER)
@@ -203,8 +203,9 @@ class Agenda(Rounds):
                     await self._answering.say(tx, event, answer, now=now)
 
 
-def _put_off(error: SygefravaerError) -> None:
+def _put_off(error: Exception) -> None:
     """Log what failed; a database that is away is not a matter of one thing, and is raised again."""
     if isinstance(error, StoreError):
         raise error
-    LOG.warning("put off", exc_info=error, extra={"action": "agenda.put_off", "code": error.code})
+    code = getattr(error, "code", "InternalError")
+    LOG.warning("put off", exc_info=error, extra={"action": "agenda.put_off", "code": code})

@@ -15,7 +15,7 @@ from typing import Final, assert_never
 from uuid import UUID
 
 from sygefravaer.clock import Clock, Rounds
-from sygefravaer.errors import StoreError, SygefravaerError
+from sygefravaer.errors import StoreError
 from sygefravaer.ksd import changes, timing
 from sygefravaer.ksd.cases import Case, Cases, Cause
 from sygefravaer.ksd.casework import Casework, Question
@@ -40,6 +40,7 @@ SELECT sags_id FROM sag WHERE next_at <= %(now)s ORDER BY next_at, number LIMIT 
 """
 _NEXT_RECOUNT: Final = "SELECT person_id FROM recount WHERE due_at <= %(now)s ORDER BY due_at, number LIMIT 1"
 _TAKE_RECOUNT: Final = "DELETE FROM recount WHERE person_id = %(person_id)s"
+_RECOUNT_LATER: Final = "UPDATE recount SET due_at = %(later)s WHERE person_id = %(person_id)s"
 _LOOK_AT_ALL: Final = "UPDATE sag SET next_at = %(now)s WHERE state = ANY(%(open)s)"
 
 
@@ -94,18 +95,13 @@ class Agenda(Rounds):
             case = None if row is None else await self._cases.held(tx, row["sags_id"])
             if case is None:
                 return False
-            coming = await self._casework.look_ahead(tx, case)
-            if not coming or coming[0].at > now:
-                return True  # it was only to be looked at
             try:
                 async with tx.savepoint():
-                    await self._perform(tx, case, coming[0], now=now)
-            except SygefravaerError as error:
-                if isinstance(error, StoreError):
-                    raise
-                LOG.warning(
-                    "put off", exc_info=error, extra={"action": "ksd.agenda_put_off", "act": coming[0].act.name}
-                )
+                    coming = await self._casework.look_ahead(tx, case)
+                    if coming and coming[0].at <= now:  # else it was only to be looked at
+                        await self._perform(tx, case, coming[0], now=now)
+            except Exception as error:  # noqa: BLE001  whatever one case breaks on, the others' turns come
+                _put_off(error)
                 await self._cases.look_again(tx, case.sags_id, now + LATER)
         return True
 
@@ -155,8 +151,13 @@ class Agenda(Rounds):
             if row is None:
                 return False
             cases = await self._cases.cases_of(tx, row["person_id"])
-            if await tx.run(_TAKE_RECOUNT, person_id=row["person_id"]):
-                await self._count(tx, cases, now=now)
+            try:
+                async with tx.savepoint():
+                    if await tx.run(_TAKE_RECOUNT, person_id=row["person_id"]):
+                        await self._count(tx, cases, now=now)
+            except Exception as error:  # noqa: BLE001  as above
+                _put_off(error)
+                await tx.run(_RECOUNT_LATER, person_id=row["person_id"], later=now + LATER)
         return True
 
     async def _count(self, tx: Tx, cases: Iterable[UUID], *, now: datetime) -> None:
@@ -164,3 +165,10 @@ class Agenda(Rounds):
             case = await self._cases.held(tx, sags_id)
             if case is not None:
                 await self._casework.count_anew(tx, case, cause=Cause(name="agenda.RECOUNT"), now=now)
+
+
+def _put_off(error: Exception) -> None:
+    """Log what failed; a database that is away is not a matter of one case, and is raised again."""
+    if isinstance(error, StoreError):
+        raise error
+    LOG.warning("put off", exc_info=error, extra={"action": "ksd.agenda_put_off", "code": getattr(error, "code", "")})
