@@ -4,11 +4,13 @@
 import asyncio
 import importlib
 import itertools
+import os
 import secrets
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
+import coverage
 import pytest
 
 from sygefravaer.clock import MovableClock
@@ -17,6 +19,21 @@ from sygefravaer.vault import Vault
 
 START = datetime(2026, 3, 2, 9, tzinfo=UTC)
 _NUMBERS = itertools.count(1)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    """Let a `long` test and its processes run unmeasured: at full speed, and what it covers others cover too."""
+    measuring = coverage.Coverage.current()
+    if measuring is None or item.get_closest_marker("long") is None:
+        return (yield)
+    handed_on = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("COVERAGE_")}
+    measuring.stop()
+    try:
+        return (yield)
+    finally:
+        measuring.start()
+        os.environ.update(handed_on)
 
 
 @pytest.fixture(scope="session")

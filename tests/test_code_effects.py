@@ -9,6 +9,8 @@ from codes import effects
 from codes.stage import Stage
 from sygefravaer.contract.coded import list_names
 
+pytestmark = pytest.mark.long
+
 FACETS = effects.load()
 PLAYED = [
     (name, side)

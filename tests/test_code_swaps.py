@@ -13,6 +13,8 @@ import pytest
 from codes import batches, effects, mutants
 from codes.workshop import Reach, Workshop
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "sygefravaer"
 SEED = 2090

@@ -20,6 +20,8 @@ from lifecycles.faults import FAULTS
 from lifecycles.running import HABITS, SEED, STEPS, Runs
 from lifecycles.world import FIRST, Run, World
 
+pytestmark = pytest.mark.long
+
 RUNS = 20
 SURELY = ("reported", "form", "asked, LOEBENDE", "granted", "recovered", "moved", "VURDERER_FORLAENGELSE", "AFSLUTTET")
 """What twenty lives visit by chance; every row is visited by the lives that are told beforehand."""

@@ -20,6 +20,8 @@ from sygefravaer.sandbox.parts import Layout
 from sygefravaer.sandbox.scenarios import checking, days, reading
 from sygefravaer.sandbox.scenarios.clocks import OVER, Clock
 
+pytestmark = pytest.mark.long
+
 THREE = (Clock.PLAIN, Clock.OCTOBER, Clock.LEAP)
 DATA = resources.files("sygefravaer.sandbox.scenarios") / "data"
 PINNED = [name for name in scenarios.known() if scenarios.load(name).start]

@@ -31,6 +31,8 @@ from sygefravaer.control import knock
 from sygefravaer.sandbox import seed
 from sygefravaer.sandbox.parts import Layout
 
+pytestmark = pytest.mark.long
+
 CXF = Path(__file__).parent / "strangers" / "cxf"
 VIBORG = {"cvr": "29189846", "kode": "0791"}
 TRUST_PASSWORD = "changeit"
