@@ -908,3 +908,11 @@ async def _(it, _):
 @facet("forlaengelseskoder", "given as a right", {"P24B": ("P24B",)})
 async def _(it, _):
     return await right_after(it, "JOBAFKLARING")
+
+
+@facet("afslutningsaarsager", "part-time absence of too few hours", {"DELVIS_OPHOERT": True})
+async def _(it, kode):
+    case = await a_case(it)
+    few = DelvisPeriodeType(FraDato=FRIDAY, FravaerstimerPrUge=Decimal(3))
+    await update(it, case, "DELVIS_RASKMELDING", DelvisPeriode=(few,))
+    return (await it.case(case.SagsID))["picture"].get("Afslutningsaarsag") == kode
