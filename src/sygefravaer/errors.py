@@ -350,7 +350,7 @@ class StoreUnavailable(StoreError):
 
 
 class CommitUnknown(StoreError):
-    """The connection was lost during a commit: whether it took effect is unknown."""
+    """A commit was not confirmed (connection lost, or the wait for the standby cancelled): its effect is unknown."""
 
     code = "CommitUnknown"
     retryable: ClassVar[bool] = True

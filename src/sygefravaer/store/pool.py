@@ -3,14 +3,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import logging
+import re
 import select
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
 import psycopg
-from psycopg import errors
+from psycopg import errors, sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool
@@ -31,6 +34,20 @@ _DURABLE: Final = frozenset({"on", "remote_apply"})
 _PREPARED: Final = 500  # statements kept prepared per connection: more than the house has
 _ONE_INSTANT: Final = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _RECONNECT: Final = 10.0  # seconds before a lost server is looked for anew; 60 s is promised
+_LISTEN_AGAIN: Final = 1.0  # seconds before a listener that lost its connection looks for the server
+_STILL_THERE: Final = 20.0  # seconds of silence after which a listener asks whether its server is there
+_GONE: Final[Mapping[str, object]] = {
+    "connect_timeout": 5,  # seconds for each host: one that swallows packets must not use up the 60 s
+    "keepalives_idle": 5,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,  # milliseconds for an answer of the other machine's kernel
+}
+"""What is asked of every connection unless the DSN says otherwise: a machine that vanished is noticed within 20 s."""
+
+_WRITING: Final = re.compile(r"\b(?:INSERT|UPDATE|DELETE)\b")
+
+LOG: Final = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,25 +71,37 @@ class Tx:
 
     async def run(self, statement: str, **params: object) -> int:
         """Carry out `statement` and give the number of rows it touched."""
-        with translated():
+        with self._at(statement):
             return (await self._connection.execute(statement, params)).rowcount
 
     async def one(self, statement: str, **params: object) -> Row | None:
         """Give the first row, or None."""
-        with translated():
+        with self._at(statement):
             return await (await self._connection.execute(statement, params)).fetchone()
 
     async def all(self, statement: str, **params: object) -> list[Row]:
         """Give every row."""
-        with translated():
+        with self._at(statement):
             cursor = await self._connection.execute(statement, params)
             return cast("list[Row]", await cursor.fetchall())
 
     async def many(self, statement: str, rows: Sequence[Mapping[str, object]]) -> None:
         """Carry out `statement` once for each of `rows`, without a round trip between."""
-        with translated():
+        with self._at(statement):
             async with self._connection.cursor() as cursor:
                 await cursor.executemany(statement, rows)
+
+    @contextlib.contextmanager
+    def _at(self, statement: str) -> Iterator[None]:
+        """Make ours what `statement` raises; one that writes and commits by itself may have done so unheard."""
+        try:
+            with translated():
+                yield
+        except StoreUnavailable as error:
+            connection = self._connection
+            if connection.closed and connection.autocommit and _writes(statement):
+                raise CommitUnknown from error
+            raise
 
     @contextlib.asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:
@@ -88,9 +117,9 @@ class Store:
     def __init__(self, dsn: str, *, schema: str, size: int = 8, patience: float = 5.0) -> None:
         """`size` connections are kept open; `patience` is how long, in seconds, a caller waits for a free one."""
         self.schema = schema
-        given = conninfo_to_dict(dsn).get("options") or ""
+        self._conninfo = _conninfo(dsn, schema)
         self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
-            make_conninfo(dsn, options=f"{given} -c search_path={schema}", application_name=f"sygefravaer {schema}"),
+            self._conninfo,
             connection_class=Connection,
             min_size=size,
             max_size=size,
@@ -135,8 +164,9 @@ class Store:
             await connection.set_autocommit(False)
             try:
                 yield Tx(connection)
-            except BaseException:
+            except BaseException as error:
                 await _roll_back(connection)
+                await _leave_if_read_only(connection, error)
                 raise
             await _commit(connection)
         finally:
@@ -153,12 +183,20 @@ class Store:
         was not waited for.
         """
         connection = await self._take()
-        connection.warned = False
+        connection.warned = unknown = False
         try:
-            yield Tx(connection)
+            try:
+                yield Tx(connection)
+            finally:
+                unknown = connection.warned  # read before another has the connection
+        except Exception as error:
+            await _leave_if_read_only(connection, error)
+            if unknown and not isinstance(error, CommitUnknown):  # whatever else was found: that comes first
+                raise CommitUnknown from error
+            raise
         finally:
             await self._pool.putconn(connection)
-        if connection.warned:
+        if unknown:
             raise CommitUnknown
 
     @contextlib.asynccontextmanager
@@ -168,6 +206,40 @@ class Store:
             await tx.run(_ONE_INSTANT)
             yield tx
 
+    async def notify(self, channel: str) -> None:
+        """Wake whoever listens at `channel` of this schema, in any process; nothing is written by it."""
+        async with self.read() as tx:
+            await tx.run("SELECT pg_notify(%(channel)s, '')", channel=self._channel(channel))
+
+    async def listen(self, channel: str, heard: Callable[[], None]) -> None:
+        """
+        Call `heard` at every `notify` of `channel`, until cancelled, over a connection of its own.
+
+        It never fails: a database that is away is looked for again, at every host of the DSN. `heard` is called at each
+        (re)connection too, since something may have been missed. Who listens must also look by himself now and then.
+        """
+        while True:
+            try:
+                await self._listened(channel, heard)
+            except psycopg.Error as error:
+                LOG.warning("listener.lost", extra={"schema": self.schema, "kind": type(error).__name__})
+            await asyncio.sleep(_LISTEN_AGAIN)
+
+    async def _listened(self, channel: str, heard: Callable[[], None]) -> None:
+        connection = await psycopg.AsyncConnection.connect(self._conninfo, autocommit=True)
+        try:
+            await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(self._channel(channel))))
+            while True:
+                heard()
+                async for _ in connection.notifies(timeout=_STILL_THERE):
+                    heard()
+                await connection.execute("SELECT 1")  # of a server that vanished nothing comes by itself
+        finally:
+            await connection.close()
+
+    def _channel(self, channel: str) -> str:
+        return f"{self.schema}.{channel}"
+
     async def _take(self) -> Connection:
         """Take a connection that lives: after a restart of the database the dead ones cost no caller anything."""
         with translated():
@@ -176,6 +248,30 @@ class Store:
                 if await _lives(connection):
                     return connection
                 await self._pool.putconn(connection)
+
+
+def _conninfo(dsn: str, schema: str) -> str:
+    """Add to a connection string what every connection of ours is told."""
+    given = conninfo_to_dict(dsn)
+    wanted = {name: value for name, value in _GONE.items() if name not in given}
+    if "," in f"{given.get('host') or ''}{given.get('hostaddr') or ''}" and "target_session_attrs" not in given:
+        wanted["target_session_attrs"] = "read-write"  # of several hosts one is the primary
+    return make_conninfo(
+        dsn,
+        options=f"{given.get('options') or ''} -c search_path={schema}",
+        application_name=f"sygefravaer {schema}",
+        **wanted,
+    )
+
+
+def _writes(statement: str) -> bool:
+    return _WRITING.search(statement) is not None
+
+
+async def _leave_if_read_only(connection: Connection, error: BaseException) -> None:
+    """Close a connection to a server that is no primary any more, so that the next one finds the new one."""
+    if isinstance(error.__cause__, errors.ReadOnlySqlTransaction):
+        await connection.close()
 
 
 async def _configure(connection: Connection) -> None:
