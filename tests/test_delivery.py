@@ -378,7 +378,7 @@ async def test_receiver_that_is_silent_rests(corridor, ksd):
 
 def test_receiver_rests_longer_each_time():
     """One second, two, four ... a minute at most; an answer ends it."""
-    receivers, system = Receivers(inline=1, patience=2), uuid4()
+    receivers, system, sender = Receivers(inline=2, patience=2), uuid4(), uuid4()
     rests = []
     for _ in range(10):
         receivers.heard(system, NOW, answered=False)
@@ -387,12 +387,12 @@ def test_receiver_rests_longer_each_time():
 
     assert rests == [None, 1, 2, 4, 8, 16, 32, 60, 60, 60]
     assert receivers.busy(NOW) == [system]
-    assert not receivers.free(system, NOW)
-    assert receivers.free(system, NOW + timedelta(seconds=60))
+    assert not receivers.free(system, NOW, sender=sender)
+    assert receivers.free(system, NOW + timedelta(seconds=60), sender=sender)
     receivers.heard(system, NOW, answered=True)
     assert receivers.busy(NOW) == []
-    receivers.of(system).inline = 1
-    assert not receivers.free(system, NOW)
+    receivers.of(system).inline = 2
+    assert not receivers.free(system, NOW, sender=sender)
 
 
 async def test_stopping_hands_back_what_was_not_sent(corridor, ksd):

@@ -198,11 +198,15 @@ async def test_a_connection_that_dies_in_the_commit_is_unknown(embedded, store):
         await insert_in_a_block(store.tx(), "perhaps", meanwhile=cut)
 
 
-async def test_a_reader_whose_connection_dies_is_unavailable(embedded, store):
-    """The dead connection goes back to the pool without a second error."""
+async def test_a_statement_of_its_own_whose_connection_dies_is_unknown_if_it_writes(embedded, store):
+    """It may have committed unheard; one that only reads did nothing. The dead connections cost no second error."""
     cut = end_connections(embedded, store.schema)
+    with pytest.raises(CommitUnknown):
+        await insert_in_a_block(store.read(), "kept at once", "perhaps", meanwhile=cut)
     with pytest.raises(StoreUnavailable):
-        await insert_in_a_block(store.read(), "kept at once", "lost", meanwhile=cut)
+        async with store.read() as tx:
+            await end_connections(embedded, store.schema)
+            await tx.one("SELECT name FROM thing")
     assert await names(store) == ["kept at once"]
 
 

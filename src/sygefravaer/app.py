@@ -38,7 +38,7 @@ from sygefravaer.jobcenter import Jobcenter
 from sygefravaer.ksd import Ksd
 from sygefravaer.law import Law
 from sygefravaer.store import Store, migrate
-from sygefravaer.telemetry import start_logging
+from sygefravaer.telemetry import start_logging, tell_supervisor
 from sygefravaer.vault import Vault
 
 LOG: Final = logging.getLogger(__name__)
@@ -70,7 +70,8 @@ QUIET_ACTS: Final = frozenset({"health", "due", "clock"})
 
 CONNECT_SECONDS: Final = 5.0  # one attempt to reach the database
 RETRY_SECONDS: Final = 1.0
-STOP_SECONDS: Final = 10.0  # what is being sent has this long to end before it is handed back
+STOP_SECONDS: Final = 10.0  # what is being answered and sent has this long to end before it is handed back
+LAST_SECONDS: Final = 1.0  # and the sending this long, though the answering took all of that
 CRL_SECONDS: Final = 5.0  # a certificate that is revoked is refused within this time
 PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
 
@@ -85,6 +86,7 @@ class Part(ABC):
         self._failure: asyncio.Future[None] | None = None
         self._server: Server | None = None
         self._tls: ssl.SSLContext | None = None
+        self._stops_at = 0.0
         self.acts: Acts = {}  # what the control door offers, if there is one
         self.calls = 0
         self.answering = 0
@@ -113,10 +115,13 @@ class Part(ABC):
         except BaseException:
             await self._stack.aclose()
             raise
+        tell_supervisor("READY=1")
         LOG.info("part.started", extra={"part": self.config.part.value, "port": self.port, "version": __version__})
 
     async def stop(self) -> None:
-        """Finish what has begun, hand back what was claimed, close."""
+        """Finish what has begun, hand back what was claimed, close: within about `STOP_SECONDS`."""
+        tell_supervisor("STOPPING=1")
+        self._stops_at = asyncio.get_running_loop().time() + STOP_SECONDS
         await self._stack.aclose()
         LOG.info("part.stopped", extra={"part": self.config.part.value})
 
@@ -166,7 +171,7 @@ class Part(ABC):
             finally:
                 self.answering -= 1
 
-        self._server = Server(counted, host=listen.host, port=listen.port, uds=listen.uds, tls=self._tls)
+        self._server = Server(counted, host=listen.host, port=listen.port, uds=listen.uds, tls=self._tls, grace=STOP_SECONDS)
         await self._server.start()
         stack.push_async_callback(self._server.stop)
 
@@ -273,13 +278,14 @@ class GatewayPart(Part):
         working = self._keep(carrier.run(), "worker")
 
         async def rest() -> None:
-            await carrier.stop(patience=STOP_SECONDS)
+            await carrier.stop(patience=max(LAST_SECONDS, self._stops_at - asyncio.get_running_loop().time()))
             await working
 
         stack.push_async_callback(rest)
         await self._serve(
             stack, HttpDoor(gateway.handlers, clock=self.clock, peers=self._peers(stack), contact=config.contact)
         )
+        stack.callback(carrier.end)  # first of all: what is due from now on is for the other nodes
 
         async def health(fields: Json) -> Json:
             """Say how the gateway is, and how many messages have not ended."""

@@ -41,7 +41,7 @@ from sygefravaer.contract.operations import (
     operation_of,
 )
 from sygefravaer.contract.values import Cvr
-from sygefravaer.delivery import BODY, UNHEARD, Clients, Delivery
+from sygefravaer.delivery import BODY, UNHEARD, Clients, Delivery, Senders
 from sygefravaer.endpoint import Answer, Inbound, off_loop
 from sygefravaer.errors import (
     CallFailed,
@@ -143,6 +143,7 @@ class Gateway:
         self._contact = contact
         self._limits = limits
         self._budget = budget
+        self._senders = Senders()
 
     @property
     def handlers(self) -> Mapping[str, Callable[[Inbound], Awaitable[Answer]]]:
@@ -154,9 +155,13 @@ class Gateway:
         if inbound.identity is None:
             raise HttpRefusal(403, "No client certificate was presented.")
         passage = Passage(inbound=inbound, identity=inbound.identity, service=_SERVICES[inbound.path])
+        async with self._senders.turn(passage.identity.serial_key):
+            try:
+                await off_loop(inbound.body, self._judge, passage)  # 4, 5, 7, 8
+                admitted = await self._admit(passage)  # 3, 6, 9-12
+            except SygefravaerError as error:
+                return await self._refuse(passage, error)
         try:
-            await off_loop(inbound.body, self._judge, passage)  # 4, 5, 7, 8
-            admitted = await self._admit(passage)  # 3, 6, 9-12
             if isinstance(admitted, Asked):
                 return await self._ask(passage, admitted)
             return await self._send(passage, admitted)

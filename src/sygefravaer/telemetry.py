@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import socket
 import sys
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -49,6 +51,17 @@ def _outline(error: BaseException | None) -> list[str]:
         outline.append(f"{type(error).__qualname__} at {place}")
         error = error.__cause__
     return outline
+
+
+def tell_supervisor(state: str) -> None:
+    """Tell systemd, or whoever else set NOTIFY_SOCKET as it does, what the process has come to (`READY=1`)."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if address.startswith(("/", "@")):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as supervisor:
+            try:
+                supervisor.sendto(state.encode(), address.replace("@", "\0", 1) if address[0] == "@" else address)
+            except OSError as error:
+                logging.getLogger(__name__).warning("supervisor.unheard", extra={"reason": error.strerror})
 
 
 def start_logging(stream: TextIO | None = None, *, level: int = logging.INFO) -> None:

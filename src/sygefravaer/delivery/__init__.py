@@ -20,10 +20,14 @@ from sygefravaer.delivery.carrying import (
     Delivery,
     response,
 )
+from sygefravaer.delivery.nodes import CHANNEL, Bell
 from sygefravaer.delivery.receivers import CONCURRENCY, INLINE, PATIENCE, REST_CEILING, Clients, Receiver, Receivers
+from sygefravaer.delivery.senders import AT_A_TIME, Senders
 
 __all__ = [
+    "AT_A_TIME",
     "BODY",
+    "CHANNEL",
     "CONCURRENCY",
     "EVENT_OF",
     "HANDFUL",
@@ -35,9 +39,11 @@ __all__ = [
     "REST_CEILING",
     "STATUS_OF",
     "UNHEARD",
+    "Bell",
     "Clients",
     "Delivery",
     "Receiver",
     "Receivers",
+    "Senders",
     "response",
 ]

@@ -25,6 +25,7 @@ from sygefravaer.contract.messages import (
     kvittering_fejl,
 )
 from sygefravaer.contract.operations import OPERATIONS, Environment, Operation
+from sygefravaer.delivery.nodes import Bell
 from sygefravaer.delivery.receivers import CONCURRENCY, Clients, Receivers
 from sygefravaer.errors import CallFailed, StoreError
 from sygefravaer.lanes import IN_TURN, OPEN, Claim, Enqueued, Entry, Lanes, Standing, Status, Stored
@@ -120,18 +121,20 @@ class Delivery:
         self._owner = uuid4()
         self._inline: set[asyncio.Task[Stored | None]] = set()
         self._carried: set[asyncio.Task[Stored | None]] = set()
-        self._behind: set[int] = set()  # lanes in which something waits for what this process holds
+        self._behind: set[int] = set()  # lanes whose claim has ended and in which something is left
         self._wake = asyncio.Event()
+        self._bell = Bell(store, self._wake.set)
         self._end = asyncio.Event()
 
     # --- what the corridor asks ---
 
     async def accept(self, tx: Tx, entry: Entry, *, trail: Trail) -> Enqueued:
         """Put a message in its lane, `trail` with it, and claim a free lane unless the receiver is busy."""
-        free = self._receivers.free(entry.recipient, self._clock.now())
+        now = self._clock.now()
+        free = self._receivers.free(entry.recipient, now, sender=entry.sender)
         enqueued = await self._lanes.enqueue(tx, entry, owner=self._owner if free else None, trail=trail)
-        if enqueued.claim is None:
-            self._behind.add(enqueued.message.lane_id)
+        if enqueued.fresh and not free and not self._receivers.of(entry.recipient).rests(now):
+            self._bell.ring()  # nobody has it in hand: any node's worker may
         return enqueued
 
     async def find(self, tx: Tx, sender: UUID, besked_id: UUID) -> Stored | None:
@@ -153,20 +156,25 @@ class Delivery:
 
         The budget, or a caller who goes away, ends the waiting and not the attempt.
         """
-        receiver = self._receivers.of(claim.messages[0].recipient)
-        receiver.inline += 1
+        first = claim.messages[0]
+        place = self._receivers.enter(first.recipient, self._clock.now(), sender=first.sender)
+        if place is None:  # taken since the message was accepted: the worker carries it
+            async with self._store.read() as tx:
+                await self._lanes.release(tx, claim, next_at=self._clock.now())
+            self._bell.ring()
+            return first
         task = asyncio.create_task(self._carry(claim, way))
         self._inline.add(task)
 
         def over(task: asyncio.Task[Stored | None]) -> None:
-            receiver.inline -= 1
+            place.leave()
             self._inline.discard(task)
             self._over(task, claim)
 
         task.add_done_callback(over)
         await asyncio.wait((task,), timeout=budget)
         ended = task.done() and not task.cancelled() and task.exception() is None
-        return (task.result() if ended else None) or claim.messages[0]
+        return (task.result() if ended else None) or first
 
     def answer(self, message: Stored) -> bytes:
         """Give the response element as the message stands: the final receipt, always the same, or G006."""
@@ -189,13 +197,12 @@ class Delivery:
     # --- carrying: the same for a caller who waits and for the worker ---
 
     def _start(self, claim: Claim) -> None:
-        receiver = self._receivers.of(claim.messages[0].recipient)
-        receiver.carried += 1
+        place = self._receivers.carry(claim.messages[0].recipient)
         task = asyncio.create_task(self._carry(claim, None))
         self._carried.add(task)
 
         def over(task: asyncio.Task[Stored | None]) -> None:
-            receiver.carried -= 1
+            place.leave()
             self._carried.discard(task)
             self._over(task, claim)
             self._wake.set()
@@ -217,6 +224,15 @@ class Delivery:
 
     async def _carry(self, claim: Claim, way: Route | None) -> Stored | None:
         """Send the messages of a claim in order and settle each; give the last as it stands, if it is still ours."""
+        try:
+            return await self._carry_all(claim, way)
+        except asyncio.CancelledError:  # cut off by a stop: nobody is to wait for the lease
+            if self._end.is_set():
+                async with self._store.read() as tx:
+                    await self._lanes.abandon(tx, claim)
+            raise
+
+    async def _carry_all(self, claim: Claim, way: Route | None) -> Stored | None:
         carried: Stored | None = None
         for message in claim.messages:
             if carried is not None and self._end.is_set():
@@ -284,7 +300,15 @@ class Delivery:
         # One statement needs no transaction; a refusal also leaves a debt.
         async with self._store.tx() if wanted is Status.REFUSED else self._store.read() as tx:
             status = await self._lanes.settle(
-                tx, claim, message, status=wanted, now=now, receipt=receipt, detail=detail, trail=trail
+                tx,
+                claim,
+                message,
+                status=wanted,
+                now=now,
+                receipt=receipt,
+                detail=detail,
+                trail=trail,
+                behind=lambda: self._behind.add(claim.lane_id),
             )
             if status is Status.REFUSED:
                 await self._owe(tx, message, now)
@@ -312,6 +336,7 @@ class Delivery:
             if message is not None and done:
                 await self._decided(tx, audit.Event.MESSAGE_REPLAYED, message, who=who, reason="", now=now)
         self._wake.set()
+        await self._bell.call()  # who replays may be no node
         return done
 
     async def discard(self, message_id: int, *, who: str, reason: str) -> bool:
@@ -327,6 +352,7 @@ class Delivery:
                 await self._owe(tx, message, now)
                 await self._decided(tx, audit.Event.MESSAGE_DISCARDED, message, who=who, reason=reason, now=now)
         self._wake.set()
+        await self._bell.call()
         return done
 
     async def _decided(
@@ -353,6 +379,14 @@ class Delivery:
 
     async def run(self) -> None:
         """Carry what is due until stopped; also what a process that died had claimed, once its lease has lapsed."""
+        listening = asyncio.create_task(self._bell.run())
+        try:
+            await self._work()
+        finally:
+            listening.cancel()
+            await asyncio.gather(listening, return_exceptions=True)
+
+    async def _work(self) -> None:
         while not self._end.is_set():
             self._wake.clear()
             try:
@@ -368,15 +402,20 @@ class Delivery:
             elif not found:
                 await self._clock.sleep_until(due, wake=self._wake, end=self._end, at_most=POLL)
 
-    async def stop(self, *, patience: float = 45.0) -> None:
-        """Take nothing new, finish what is being sent within `patience` seconds, hand back the rest."""
+    def end(self) -> None:
+        """Let the worker take nothing more; what is being sent, and what callers still bring, goes on."""
         self._end.set()
+
+    async def stop(self, *, patience: float = 45.0) -> None:
+        """Take nothing new, finish what is being sent within `patience` seconds, hand back the rest to other nodes."""
+        self.end()
         under_way = self._inline | self._carried
         if under_way:
             await asyncio.wait(under_way, timeout=patience)
         for task in under_way:
             task.cancel()
         await asyncio.gather(*under_way, return_exceptions=True)
+        await self._bell.call()
 
     async def _turn(self) -> tuple[bool, datetime | None]:
         """Claim and start what is due; say whether there was any, and when the next is."""
@@ -388,12 +427,18 @@ class Delivery:
             free = 1
         avoid = self._receivers.busy(now)
         async with self._store.tx() as tx:
-            claims = await self._lanes.claim(tx, self._owner, now=now, lanes=free, avoid=avoid)
+            claims = await self._lanes.claim(
+                tx,
+                self._owner,
+                now=now,
+                lanes=free,
+                avoid=avoid,
+                room=self._receivers.room(),
+                in_turn=not self._clock.held,
+            )
             due = None if claims else await self._lanes.due(tx, avoid=avoid)
         for claim in claims:
             self._start(claim)
-        if not self._inline:
-            self._behind.clear()
         ends = [instant for instant in (due, self._receivers.rested(now)) if instant is not None]
         return bool(claims), min(ends, default=None)
 

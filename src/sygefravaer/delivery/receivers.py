@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import ssl
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
@@ -27,18 +28,50 @@ class Receiver:
     carried: int = 0
     failures: int = 0
     rests_until: datetime | None = None
+    trying: bool = False  # one message is on its way to see whether it is back
+    senders: Counter[UUID] = field(default_factory=Counter)  # whose messages the inline ones are
 
     def rests(self, now: datetime) -> bool:
-        """Say whether it is left alone for now."""
-        return self.rests_until is not None and now < self.rests_until
+        """Say whether it is left alone for now: until its rest ends, and then while one message tries it."""
+        return self.rests_until is not None and (self.trying or now < self.rests_until)
+
+
+class Way:
+    """A place that a message has on its way to a receiver; left when the attempt is over."""
+
+    def __init__(self, receiver: Receiver, sender: UUID | None) -> None:
+        self._receiver = receiver
+        self._sender = sender
+        self._tries = receiver.rests_until is not None
+        receiver.trying = receiver.trying or self._tries
+        if sender is None:
+            receiver.carried += 1
+        else:
+            receiver.inline += 1
+            receiver.senders[sender] += 1
+
+    def leave(self) -> None:
+        """Give the place back."""
+        receiver = self._receiver
+        if self._tries:
+            receiver.trying = False
+        if self._sender is None:
+            receiver.carried -= 1
+            return
+        receiver.inline -= 1
+        receiver.senders[self._sender] -= 1
+        if not receiver.senders[self._sender]:
+            del receiver.senders[self._sender]
 
 
 class Receivers:
     """
-    Keeps one receiver's trouble from the others.
+    Keeps one receiver's trouble from the others, and one sender's crowd from the other senders.
 
-    Callers may wait for `inline` messages at one receiver at a time, and the worker sends it `carried`, or a few more.
-    After `patience` failures in a row it rests, longer each time up to a minute; then the next ones try it again.
+    Callers may wait for `inline` messages at one receiver at a time, one sender's callers for as many as there are
+    places left: alone it has half of them, and whoever comes beside it finds room. The worker sends a receiver
+    `carried` at a time. After `patience` failures in a row it rests, longer each time up to a minute; then one message
+    tries it, and only when that has been answered do others follow.
     """
 
     def __init__(self, *, inline: int = INLINE, carried: int = CONCURRENCY // 2, patience: int = PATIENCE) -> None:
@@ -51,14 +84,28 @@ class Receivers:
         """Give the receiver's state."""
         return self._known.setdefault(system_id, Receiver())
 
-    def free(self, system_id: UUID, now: datetime) -> bool:
-        """Say whether a caller may wait for this receiver now."""
+    def free(self, system_id: UUID, now: datetime, *, sender: UUID) -> bool:
+        """Say whether a caller of `sender` may wait for this receiver now."""
         one = self.of(system_id)
-        return one.inline < self._inline and not one.rests(now)
+        return one.senders[sender] < self._inline - one.inline and not one.rests(now)
+
+    def enter(self, system_id: UUID, now: datetime, *, sender: UUID) -> Way | None:
+        """Take a place for a caller of `sender`; None when there is none (any more)."""
+        return Way(self.of(system_id), sender) if self.free(system_id, now, sender=sender) else None
+
+    def carry(self, system_id: UUID) -> Way:
+        """Take a place for the worker, which has asked for its `room` before."""
+        return Way(self.of(system_id), None)
 
     def busy(self, now: datetime) -> list[UUID]:
         """List the receivers that the worker leaves alone now."""
         return [key for key, one in self._known.items() if one.carried >= self._carried or one.rests(now)]
+
+    def room(self) -> dict[UUID, int]:
+        """Say how many lanes the worker may carry more to a receiver: one, to see whether it is back."""
+        return {
+            key: 1 if one.rests_until is not None else self._carried - one.carried for key, one in self._known.items()
+        }
 
     def rested(self, now: datetime) -> datetime | None:
         """Say when the next receiver will have rested."""

@@ -124,7 +124,7 @@ class Pump:
             room = 1
         try:
             async with self._store.tx() as tx:
-                claims = await self._lanes.claim(tx, self.owner, now=now, lanes=room)
+                claims = await self._lanes.claim(tx, self.owner, now=now, lanes=room, in_turn=not self._clock.held)
                 again = await self._lanes.repeats(tx, now=now, limit=room - len(claims)) if room > len(claims) else []
                 self._taken = len(claims) + len(again)
         finally:

@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 
 from sygefravaer.errors import Conflict
 from sygefravaer.lanes import statements
+from sygefravaer.lanes.turns import Turns
 from sygefravaer.lanes.values import (
     BATCH,
     LEASE,
@@ -39,6 +40,7 @@ class Lanes:
         self.schedule = schedule or Schedule()
         self.lease = lease
         self._jitter = jitter
+        self._turns = Turns()
 
     async def enqueue(self, tx: Tx, entry: Entry, *, owner: UUID | None = None, trail: Trail | None = None) -> Enqueued:
         """
@@ -86,18 +88,34 @@ class Lanes:
         lanes: int = 1,
         messages: int = BATCH,
         avoid: Collection[UUID] = (),
+        room: Mapping[UUID, int] | None = None,
+        in_turn: bool = True,
     ) -> list[Claim]:
         """
-        Take the first messages of up to `lanes` lanes that are due, oldest first, none of them for `avoid`.
+        Take the first messages of up to `lanes` lanes that are due, none for `avoid`, for others as `room` says.
 
-        What a lapsed lease left behind goes back first, with an attempt whose outcome is unknown.
+        Recipients take turns, and for each recipient its municipalities; of a municipality's lanes the oldest is taken.
+        `in_turn` false: by age alone, which is the same whatever was claimed before. What a lapsed lease left behind
+        goes back first, with an attempt whose outcome is unknown.
         """
-        token = uuid4()
+        token, room = uuid4(), room or {}
         rows = await tx.all(
-            statements.CLAIM_LANES, owner=owner, token=token, lease=self.lease, now=now, lanes=lanes, avoid=list(avoid)
+            statements.CLAIM_LANES,
+            owner=owner,
+            token=token,
+            lease=self.lease,
+            now=now,
+            lanes=lanes,
+            avoid=list(avoid),
+            limited=list(room),
+            limits=list(room.values()),
+            in_turn=in_turn,
+            **self._turns.asked(),
         )
         if not rows:
             return []
+        rows.sort(key=_turn)
+        self._turns.had(rows)
         if lapsed := [row["lane_id"] for row in rows if row["lapsed"]]:
             await tx.run(statements.PUT_BACK_LAPSED, lane_ids=lapsed, now=now)
         lane_ids = [row["lane_id"] for row in rows]
@@ -120,13 +138,15 @@ class Lanes:
         receipt: bytes | None = None,
         detail: str = "",
         trail: Trail | None = None,
+        behind: Callable[[], None] | None = None,
     ) -> Status | None:
         """
         Say what came of sending `message`, and write `trail` with it; give the status it has now.
 
         QUEUED is a failure: the message and those behind it wait for the back-off, or a person (PARKED) after five
         days. The claim ends with its last message, a failure or a parking. None: the claim was somebody else's by
-        then, or the message was settled; nothing changed but the attempt log.
+        then, or the message was settled; nothing changed but the attempt log. `behind` is called when the claim has
+        ended and something is left in the lane, whoever accepted it.
         """
         check_move(Status.SENDING, status)
         failed = status is Status.QUEUED
@@ -152,11 +172,21 @@ class Lanes:
             "now": now,
         }
         row = await _carried(tx, statements.SETTLE, statements.SETTLE_END, params, trail)
+        if row["behind"] and behind is not None:
+            behind()
         return None if row["stale"] else status
 
     async def release(self, tx: Tx, claim: Claim, *, next_at: datetime) -> bool:
         """Hand back what of a claim has not been settled, due at `next_at`, without counting a failure."""
         return bool(await tx.all(statements.RELEASE, lane_id=claim.lane_id, token=claim.token, next_at=next_at))
+
+    async def abandon(self, tx: Tx, claim: Claim) -> bool:
+        """
+        End the lease of a claim whose attempt was cut off, so that nobody waits for it.
+
+        Who claims the lane next puts its messages back, with an attempt whose outcome is unknown.
+        """
+        return await tx.run(statements.ABANDON, lane_id=claim.lane_id, token=claim.token) > 0
 
     async def extend(self, tx: Tx, claim: Claim) -> bool:
         """Start the lease anew; False when the claim is somebody else's by now."""
@@ -231,6 +261,11 @@ async def _carried(tx: Tx, body: str, end: str, params: Mapping[str, object], tr
     else:
         row = await tx.one(body + end, **params)
     return row or {}
+
+
+def _turn(row: Row) -> int:
+    number: int = row["number"]
+    return number
 
 
 def _number(message: Stored) -> int:

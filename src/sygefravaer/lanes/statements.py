@@ -13,6 +13,7 @@ from typing import Final
 from sygefravaer.lanes.values import Entry, Stored
 
 LEASE_NOW: Final = "clock_timestamp()"  # the one use of the database's clock in the house
+LAST_CVR: Final = "z"  # sorts after every CVR number, in every collation
 
 MIGRATIONS: Final = (
     """
@@ -84,6 +85,12 @@ CREATE INDEX attempt_message ON attempt (message_id);
 DROP INDEX lane_due;
 CREATE INDEX lane_due ON lane (recipient, next_at, lane_id) WHERE open > 0 AND NOT parked;
 """,
+    """
+-- Municipalities of a recipient take turns. On a big table it is made CONCURRENTLY before (docs/operations.md).
+CREATE INDEX IF NOT EXISTS lane_turn ON lane (recipient, municipality_cvr, next_at, lane_id)
+WHERE open > 0 AND NOT parked;
+DROP INDEX IF EXISTS lane_due;
+""",
 )
 
 ENTRY: Final = tuple(column.name for column in fields(Entry))
@@ -119,38 +126,77 @@ LIST_PARKED: Final = f"""
 SELECT {COLUMNS} FROM message
 WHERE status IN ('queued', 'sending', 'parked') AND status = 'parked' ORDER BY message_id LIMIT %(limit)s"""
 
-# Recipients with open lanes, by one index step each: a recipient that is left out costs a step, not its backlog.
-WAITING: Final = """
-WITH RECURSIVE each (recipient) AS (
-    (SELECT recipient FROM lane WHERE open > 0 AND NOT parked ORDER BY recipient LIMIT 1)
-    UNION ALL
-    SELECT (SELECT lane.recipient FROM lane WHERE open > 0 AND NOT parked AND lane.recipient > each.recipient
-            ORDER BY lane.recipient LIMIT 1)
-    FROM each WHERE each.recipient IS NOT NULL
-), waiting AS (
-    SELECT recipient FROM each WHERE recipient IS NOT NULL AND recipient <> ALL (%(avoid)s::uuid[])
-)"""
-
 UNHELD: Final = f"open > 0 AND NOT parked AND (lease_until IS NULL OR lease_until <= {LEASE_NOW})"
 
-# More candidates than wanted, so that several who claim at the same instant all find something.
-CLAIM_LANES: Final = f"""{WAITING}, candidate AS (
-    SELECT found.lane_id FROM waiting CROSS JOIN LATERAL (
-        SELECT lane_id, next_at FROM lane
-        WHERE lane.recipient = waiting.recipient AND next_at <= %(now)s AND {UNHELD}
-        ORDER BY next_at, lane_id LIMIT 4 * %(lanes)s + 8
+# The queues: for each recipient and municipality the lane that is due first, by one index step each. A queue costs a
+# step and not its backlog, and so does a recipient that is left out, whatever it has waiting.
+QUEUES: Final = f"""
+WITH RECURSIVE queue (recipient, municipality_cvr, next_at, lane_id) AS (
+    (SELECT recipient, municipality_cvr, next_at, lane_id FROM lane WHERE {UNHELD}
+     ORDER BY recipient, municipality_cvr, next_at, lane_id LIMIT 1)
+    UNION ALL
+    SELECT found.* FROM queue CROSS JOIN LATERAL (
+        SELECT lane.recipient, lane.municipality_cvr, lane.next_at, lane.lane_id FROM lane
+        WHERE {UNHELD} AND (lane.recipient, lane.municipality_cvr) > (
+            queue.recipient,
+            CASE WHEN queue.recipient = ANY (%(avoid)s::uuid[]) THEN '{LAST_CVR}' ELSE queue.municipality_cvr END
+        )
+        ORDER BY lane.recipient, lane.municipality_cvr, lane.next_at, lane.lane_id LIMIT 1
     ) AS found
-    ORDER BY found.next_at, found.lane_id LIMIT 4 * %(lanes)s + 8
-), due AS (
-    SELECT lane_id, token IS NOT NULL AS lapsed FROM lane
-    WHERE lane_id IN (SELECT lane_id FROM candidate) AND next_at <= %(now)s AND {UNHELD}
-    ORDER BY next_at, lane_id
+), waiting AS (
+    SELECT * FROM queue WHERE recipient <> ALL (%(avoid)s::uuid[])
+)"""
+
+# Whose turn it is: the first queue of each recipient after the one that was served last, then the second of each, and
+# so on; recipients too go on after the one that was served last. Where the order must not depend on what was before
+# (`in_turn` false), by age alone. Then a lane of each queue before a second lane of any. More candidates than wanted,
+# so that several who claim at the same instant all find something, but never more than a recipient has room for.
+CLAIM_LANES: Final = f"""{QUEUES}, served AS (
+    SELECT * FROM unnest(%(recipients)s::uuid[], %(municipalities)s::text[]) AS one (recipient, municipality_cvr)
+), room AS (
+    SELECT * FROM unnest(%(limited)s::uuid[], %(limits)s::integer[]) AS one (recipient, lanes)
+), round AS (
+    SELECT waiting.*, CASE WHEN %(in_turn)s THEN row_number() OVER (
+        PARTITION BY waiting.recipient
+        ORDER BY waiting.municipality_cvr <= coalesce(served.municipality_cvr, ''), waiting.municipality_cvr
+    ) END AS number
+    FROM waiting LEFT JOIN served USING (recipient) WHERE next_at <= %(now)s
+), turn AS (
+    SELECT recipient, municipality_cvr, row_number() OVER (
+        ORDER BY number,
+            CASE WHEN %(in_turn)s THEN recipient <= %(last)s::uuid END, CASE WHEN %(in_turn)s THEN recipient END,
+            next_at, lane_id
+    ) AS number
+    FROM round ORDER BY number LIMIT 4 * %(lanes)s + 8
+), found AS (
+    SELECT turn.recipient, lane.*, turn.number AS turn FROM turn CROSS JOIN LATERAL (
+        SELECT lane_id, next_at, row_number() OVER (ORDER BY next_at, lane_id) AS number FROM lane
+        WHERE lane.recipient = turn.recipient AND lane.municipality_cvr = turn.municipality_cvr
+          AND next_at <= %(now)s AND {UNHELD}
+        ORDER BY next_at, lane_id LIMIT greatest(2, (4 * %(lanes)s + 8) / (SELECT count(*) FROM turn))
+    ) AS lane
+), ordered AS (
+    SELECT recipient, lane_id, row_number() OVER (
+        ORDER BY CASE WHEN %(in_turn)s THEN number END, CASE WHEN %(in_turn)s THEN turn END, next_at, lane_id
+    ) AS number
+    FROM found
+), candidate AS (
+    SELECT lane_id, number FROM (
+        SELECT ordered.*, row_number() OVER (PARTITION BY recipient ORDER BY number) AS nth FROM ordered
+    ) AS ordered LEFT JOIN room USING (recipient)
+    WHERE room.lanes IS NULL OR nth <= room.lanes
+), taken AS (
+    SELECT lane_id, token IS NOT NULL AS lapsed,
+        (SELECT number FROM candidate WHERE candidate.lane_id = lane.lane_id) AS number
+    FROM lane
+    WHERE lane_id = ANY (ARRAY(SELECT lane_id FROM candidate)) AND next_at <= %(now)s AND {UNHELD}
+    ORDER BY number
     LIMIT %(lanes)s
     FOR UPDATE SKIP LOCKED
 )
 UPDATE lane SET owner = %(owner)s, token = %(token)s, lease_until = {LEASE_NOW} + %(lease)s::interval
-FROM due WHERE lane.lane_id = due.lane_id
-RETURNING lane.lane_id, due.lapsed"""
+FROM taken WHERE lane.lane_id = taken.lane_id
+RETURNING lane.lane_id, lane.recipient, lane.municipality_cvr, taken.lapsed, taken.number"""
 
 PUT_BACK_LAPSED: Final = """
 WITH left_over AS (
@@ -189,7 +235,7 @@ WITH held AS (
         lease_until = CASE WHEN %(ends)s THEN NULL ELSE {LEASE_NOW} + %(lease)s::interval END
     WHERE lane_id = %(lane_id)s AND token = %(token)s
       AND EXISTS (SELECT FROM message WHERE message_id = %(message_id)s AND status = 'sending')
-    RETURNING lane_id
+    RETURNING lane_id, open
 ), moved AS (
     UPDATE message SET
         status = %(status)s,
@@ -210,7 +256,7 @@ WITH held AS (
 SETTLE_END: Final = """
 INSERT INTO attempt (message_id, municipality_cvr, owner, at, outcome, stale, detail)
 SELECT %(message_id)s, %(municipality_cvr)s, %(owner)s, %(now)s, %(status)s, NOT EXISTS (SELECT FROM held), %(detail)s
-RETURNING stale"""
+RETURNING stale, %(ends)s AND coalesce((SELECT open > 0 FROM held), false) AS behind"""
 
 RELEASE: Final = """
 WITH held AS (
@@ -226,6 +272,9 @@ SELECT lane_id FROM held"""
 
 EXTEND: Final = f"""
 UPDATE lane SET lease_until = {LEASE_NOW} + %(lease)s::interval WHERE lane_id = %(lane_id)s AND token = %(token)s"""
+
+ABANDON: Final = f"""
+UPDATE lane SET lease_until = {LEASE_NOW} WHERE lane_id = %(lane_id)s AND token = %(token)s"""
 
 REPLAY: Final = """
 WITH moved AS (
@@ -262,14 +311,12 @@ INSERT INTO attempt (message_id, municipality_cvr, at, outcome, stale, detail)
 SELECT %(message_id)s, %(municipality_cvr)s, %(now)s, %(status)s, NOT EXISTS (SELECT FROM moved), %(detail)s
 RETURNING stale"""
 
-NEXT: Final = f"""least(
-    (SELECT min(found.next_at) FROM waiting CROSS JOIN LATERAL (
-        SELECT next_at FROM lane WHERE lane.recipient = waiting.recipient AND {UNHELD} ORDER BY next_at LIMIT 1
-    ) AS found),
+NEXT: Final = """least(
+    (SELECT min(next_at) FROM waiting),
     (SELECT min(repeat_at) FROM message WHERE repeat_at IS NOT NULL)
 )"""
 
-DUE: Final = f"{WAITING} SELECT {NEXT} AS due"
+DUE: Final = f"{QUEUES} SELECT {NEXT} AS due"
 
 COUNTS: Final = """
 SELECT status, count(*) AS number FROM message WHERE status IN ('queued', 'sending', 'parked') GROUP BY status
@@ -282,7 +329,7 @@ SO_FAR: Final = """
 
 COUNTERS: Final = f"SELECT {SO_FAR}"
 
-STANDING: Final = f"""{WAITING}, unsettled AS (
+STANDING: Final = f"""{QUEUES}, unsettled AS (
     SELECT count(*) FILTER (WHERE status = 'sending') AS in_flight, count(*) FILTER (WHERE status = 'parked') AS parked
     FROM message WHERE status IN ('queued', 'sending', 'parked')
 )

@@ -221,7 +221,7 @@ class Store:
         while True:
             try:
                 await self._listened(channel, heard)
-            except psycopg.Error as error:
+            except (psycopg.Error, OSError) as error:
                 LOG.warning("listener.lost", extra={"schema": self.schema, "kind": type(error).__name__})
             await asyncio.sleep(_LISTEN_AGAIN)
 
