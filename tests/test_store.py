@@ -2,6 +2,7 @@
 """The pool, transactions, migrations, and the embedded server."""
 
 import asyncio
+import logging
 import os
 import pwd
 import shutil
@@ -13,9 +14,10 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from sygefravaer.errors import CommitUnknown, Conflict, MigrationError, StoreError, StoreUnavailable, UsageError
-from sygefravaer.store import EmbeddedServer, Store, embedded, migrate
+from sygefravaer.store import EmbeddedServer, Store, embedded, migrate, migrations, pool
 
 ROOT = os.geteuid() == 0
 needs_root = pytest.mark.skipif(not ROOT, reason="only root can run the server as another account")
@@ -203,9 +205,9 @@ async def test_a_statement_of_its_own_whose_connection_dies_is_unknown_if_it_wri
     cut = end_connections(embedded, store.schema)
     with pytest.raises(CommitUnknown):
         await insert_in_a_block(store.read(), "kept at once", "perhaps", meanwhile=cut)
-    with pytest.raises(StoreUnavailable):
-        async with store.read() as tx:
-            await end_connections(embedded, store.schema)
+    async with store.read() as tx:
+        await end_connections(embedded, store.schema)
+        with pytest.raises(StoreUnavailable):
             await tx.one("SELECT name FROM thing")
     assert await names(store) == ["kept at once"]
 
@@ -294,6 +296,93 @@ async def test_a_changed_migration_a_newer_database_and_a_broken_migration_chang
         assert await tx.one("SELECT to_regclass('c') AS there") == {"there": None}
 
 
+async def test_a_migration_gives_way_to_work_that_holds_a_lock(make_store, clock, monkeypatch, caplog):
+    """It waits briefly, lets those behind it go, begins anew, and says what it could not have when it gives up."""
+    monkeypatch.setattr(migrations, "_AGAIN", 0.05)
+    caplog.set_level(logging.INFO, "sygefravaer.store.migrations")
+    store = await make_store()
+    old = ("a", ("CREATE TABLE a (n integer)",))
+    new = ("a", (*old[1], "CREATE TABLE b (n integer)", "ALTER TABLE a ADD m integer"))
+    await migrate(store, [old], now=clock.now())
+
+    async with store.tx() as holder:
+        await holder.run("INSERT INTO a VALUES (1)")
+        with pytest.raises(MigrationError, match="a 3 needs a lock"):
+            await migrate(store, [new], now=clock.now(), patience=0)
+        migrating = asyncio.create_task(migrate(store, [new], now=clock.now()))
+        while not any(record.getMessage() == "migration.gave_way" for record in caplog.records):
+            async with store.tx() as other:
+                await other.run("INSERT INTO a VALUES (2)")  # behind the migration in the queue, and not for long
+            await asyncio.sleep(0.02)
+        assert not migrating.done()
+
+    assert await migrating == ["a 2", "a 3"]
+
+
+async def test_a_listener_hears_again_after_its_connection_was_lost(embedded, make_store, monkeypatch, caplog):
+    """What may have been missed counts as heard; who listens at another schema hears nothing."""
+    monkeypatch.setattr(pool, "_LISTEN_AGAIN", 0.05)
+    store, other = await make_store(), await make_store()
+    heard, elsewhere = asyncio.Event(), asyncio.Event()
+    listening = [
+        asyncio.create_task(store.listen("work", heard.set)),
+        asyncio.create_task(other.listen("work", elsewhere.set)),
+    ]
+
+    async def hears(event):
+        async with asyncio.timeout(10):
+            await event.wait()
+        event.clear()
+
+    try:
+        await hears(heard)
+        await hears(elsewhere)
+        await store.notify("work")
+        await hears(heard)
+        await end_connections(embedded, store.schema)
+        await hears(heard)
+        await store.notify("work")
+        await hears(heard)
+        assert "listener.lost" in caplog.text
+        assert not elsewhere.is_set()
+    finally:
+        for task in listening:
+            task.cancel()
+        await asyncio.gather(*listening, return_exceptions=True)
+
+
+async def test_of_several_hosts_the_one_that_takes_writes_is_found(make_store):
+    """A host that is away is passed over, by the pool and by who listens; one that takes no writes any more is left."""
+    store = await make_store()
+    directory = conninfo_to_dict(store._conninfo)["host"]
+    dsn = make_conninfo(store._conninfo, host=f"/nowhere,{directory}")
+    several = Store(dsn, schema=store.schema, size=1)
+    assert conninfo_to_dict(several._conninfo)["target_session_attrs"] == "read-write"
+    assert "target_session_attrs" not in conninfo_to_dict(store._conninfo)
+    told = Store(make_conninfo(store._conninfo, connect_timeout=2), schema="x")
+    assert conninfo_to_dict(told._conninfo)["connect_timeout"] == "2"
+    await several.open()
+    heard = asyncio.Event()
+    listening = asyncio.create_task(several.listen("work", heard.set))
+    async with asyncio.timeout(10):
+        await heard.wait()
+    listening.cancel()
+
+    async def write():
+        async with several.read() as tx:
+            await tx.run("INSERT INTO there VALUES (1)")
+            return await tx.one("SELECT pg_backend_pid() AS pid")
+
+    async with several.read() as tx:
+        await tx.run("CREATE TABLE there (n integer)")
+        before = await tx.one("SELECT pg_backend_pid() AS pid")
+        await tx.run("SET default_transaction_read_only = on")  # what a demoted primary says to every write
+    with pytest.raises(StoreUnavailable):
+        await write()
+    assert await write() != before
+    await several.close()
+
+
 # --- the embedded server ---
 
 
@@ -358,15 +447,23 @@ async def test_a_commit_whose_wait_for_the_standby_was_cancelled_is_unknown(serv
     async with await psycopg.AsyncConnection.connect(server.superuser_dsn(), autocommit=True) as connection:
         await connection.execute("ALTER SYSTEM SET synchronous_standby_names = 'absent'")
         await connection.execute("SELECT pg_reload_conf()")
-        commit = asyncio.create_task(insert_in_a_block(store.tx(), "perhaps"))
-        async with asyncio.timeout(10):
-            while not commit.done():
-                await asyncio.sleep(0.05)
-                await connection.execute(
-                    "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
-                )
-        with pytest.raises(CommitUnknown):
-            await commit
+        ways = (
+            (store.tx, "cancel", None),
+            (store.read, "cancel", None),
+            (store.read, "cancel", ZeroDivisionError),  # whatever is found after it: what comes first is told
+            (store.tx, "terminate", None),
+            (store.read, "terminate", None),
+        )
+        for number, (block, end, then) in enumerate(ways):
+            commit = asyncio.create_task(insert_in_a_block(block(), f"perhaps {number}", then=then))
+            async with asyncio.timeout(20):
+                while not commit.done():
+                    await asyncio.sleep(0.05)
+                    await connection.execute(
+                        f"SELECT pg_{end}_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+                    )
+            with pytest.raises(CommitUnknown):
+                await commit
         await connection.execute("ALTER SYSTEM RESET synchronous_standby_names")
         await connection.execute("SELECT pg_reload_conf()")
     await store.close()

@@ -171,7 +171,9 @@ class Part(ABC):
             finally:
                 self.answering -= 1
 
-        self._server = Server(counted, host=listen.host, port=listen.port, uds=listen.uds, tls=self._tls, grace=STOP_SECONDS)
+        self._server = Server(
+            counted, host=listen.host, port=listen.port, uds=listen.uds, tls=self._tls, grace=STOP_SECONDS
+        )
         await self._server.start()
         stack.push_async_callback(self._server.stop)
 

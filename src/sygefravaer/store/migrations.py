@@ -3,7 +3,7 @@
 Running migrations: each room's, in order, all or nothing, one process at a time; under traffic too.
 
 A node of the version before may be at work on the same schema. So a migration waits only briefly for a lock, gives way
-and begins anew, and what it does must leave the statements of the version before right (`docs/decisions/0014-nodes.md`).
+and begins anew, and must leave the statements of the version before right (`docs/decisions/0014-nodes.md`).
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ async def migrate(
 
     `rooms` is each room's name and its migrations, in the order in which they are to run. All or nothing, one process
     at a time. A migration that was changed after it ran, or a database that a newer version has been at, raises
-    `MigrationError` and changes nothing. Where traffic holds a lock it gives way and tries again for `patience` seconds.
+    `MigrationError` and changes nothing. Where traffic holds a lock it gives way, and tries again for `patience` s.
     """
     loop = asyncio.get_running_loop()
     end = loop.time() + patience

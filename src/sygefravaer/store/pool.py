@@ -36,7 +36,7 @@ _ONE_INSTANT: Final = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY
 _RECONNECT: Final = 10.0  # seconds before a lost server is looked for anew; 60 s is promised
 _LISTEN_AGAIN: Final = 1.0  # seconds before a listener that lost its connection looks for the server
 _STILL_THERE: Final = 20.0  # seconds of silence after which a listener asks whether its server is there
-_GONE: Final[Mapping[str, object]] = {
+_GONE: Final[Mapping[str, str | int]] = {
     "connect_timeout": 5,  # seconds for each host: one that swallows packets must not use up the 60 s
     "keepalives_idle": 5,
     "keepalives_interval": 5,
@@ -253,7 +253,7 @@ class Store:
 def _conninfo(dsn: str, schema: str) -> str:
     """Add to a connection string what every connection of ours is told."""
     given = conninfo_to_dict(dsn)
-    wanted = {name: value for name, value in _GONE.items() if name not in given}
+    wanted: dict[str, str | int] = {name: value for name, value in _GONE.items() if name not in given}
     if "," in f"{given.get('host') or ''}{given.get('hostaddr') or ''}" and "target_session_attrs" not in given:
         wanted["target_session_attrs"] = "read-write"  # of several hosts one is the primary
     return make_conninfo(
