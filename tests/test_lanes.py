@@ -624,6 +624,139 @@ async def test_a_backlog_for_one_recipient_costs_the_claims_for_others_nothing(s
     assert held.messages[0].case_key == "open"
 
 
+# --- turns ---
+
+
+MANY = 30
+
+
+async def backlog(store, *, recipient=VIBORG, cvr="29189846", lanes=MANY, age=100):
+    """Fill a queue with old lanes, each with one message."""
+    async with store.tx() as tx:
+        for number in range(lanes):
+            await tx.run(
+                "WITH made AS (INSERT INTO lane (recipient, municipality_cvr, case_key, open, next_at)"
+                " VALUES (%(r)s, %(cvr)s, %(key)s, 1, %(at)s) RETURNING lane_id)"
+                " INSERT INTO message (lane_id, recipient, municipality_cvr, case_key, sender, besked_id, operation,"
+                " cpr_key, digest, body, accepted_at, status) SELECT lane_id, %(r)s, %(cvr)s, %(key)s, %(r)s,"
+                " gen_random_uuid(), 'x', '', '', '', %(at)s, 'queued' FROM made",
+                r=recipient,
+                cvr=cvr,
+                key=f"{cvr} {number}",
+                at=NOW - (age - number) * SECOND,
+            )
+
+
+def queues(claims):
+    return [(each.messages[0].recipient, each.messages[0].municipality_cvr) for each in claims]
+
+
+async def test_recipients_and_their_municipalities_take_turns_whatever_lies_before(store, lanes):
+    """An old backlog has one turn for every turn of the others, within a claim and from claim to claim."""
+    for recipient, cvr, number, age in (
+        (KSD, "11111111", MANY, 1000),
+        (KSD, "22222222", MANY, 900),
+        (KSD, "33333333", 2, 10),
+        (VIBORG, "11111111", MANY, 500),
+        (AARHUS, "55133018", 2, 5),
+    ):
+        await backlog(store, recipient=recipient, cvr=cvr, lanes=number, age=age)
+
+    together = queues(await claim(store, lanes, lanes=5))
+    one_by_one = [queues(await claim(store, lanes))[0] for _ in range(7)]
+
+    assert together == [
+        (KSD, "11111111"),
+        (VIBORG, "11111111"),
+        (AARHUS, "55133018"),
+        (KSD, "22222222"),
+        (KSD, "33333333"),
+    ]
+    # Every recipient once in a round, and its municipalities one after the other; who has nothing left is passed over.
+    assert one_by_one == [
+        (VIBORG, "11111111"),
+        (AARHUS, "55133018"),
+        (KSD, "11111111"),
+        (VIBORG, "11111111"),
+        (KSD, "22222222"),
+        (VIBORG, "11111111"),
+        (KSD, "33333333"),
+    ]
+
+
+async def test_out_of_turn_age_alone_decides(store, lanes):
+    """While a sandbox's clock is held the order must not depend on what was claimed before."""
+    await backlog(store, recipient=KSD, lanes=3, age=50)
+    await backlog(store, recipient=VIBORG, lanes=3, age=49)
+    taken = [(await claim(store, lanes, in_turn=False))[0].messages[0] for _ in range(6)]
+    assert [one.accepted_at for one in taken] == sorted(one.accepted_at for one in taken)
+    assert [one.recipient for one in taken] == [KSD, KSD, VIBORG, KSD, VIBORG, VIBORG]
+
+
+async def test_a_recipient_gets_no_more_lanes_than_it_has_room_for(store, lanes):
+    """The room is the recipient's, however many municipalities it has; the rest goes to others."""
+    for cvr in ("11111111", "22222222", "33333333"):
+        await backlog(store, recipient=KSD, cvr=cvr, lanes=3)
+    await backlog(store, recipient=AARHUS, lanes=5)
+    taken = queues(await claim(store, lanes, lanes=6, room={KSD: 2, VIBORG: 0}))
+    assert [recipient for recipient, _ in taken].count(KSD) == 2
+    assert [recipient for recipient, _ in taken].count(AARHUS) == 4
+
+
+async def test_of_one_municipality_the_oldest_lanes_go_first_and_all_of_them(store, lanes):
+    """Turns change nothing inside a queue."""
+    await backlog(store, lanes=MANY)
+    numbers = []
+    while claims := await claim(store, lanes, lanes=7):
+        numbers += [int(each.messages[0].case_key.split()[1]) for each in claims]
+    assert numbers == list(range(MANY))
+
+
+async def test_the_cost_of_a_claim_does_not_grow_with_a_backlog_that_is_due(store, lanes):
+    """Of a long queue a claim reads as little as of a short one, and what is not due yet costs a step."""
+    await backlog(store, recipient=AARHUS, lanes=1)
+    async with store.tx() as tx:
+        for recipient, at in ((KSD, NOW - SECOND), (VIBORG, NOW + SECOND)):
+            await tx.run(
+                "INSERT INTO lane (recipient, municipality_cvr, case_key, open, next_at)"
+                " SELECT %(r)s, '29189846', 'old ' || n, 1, %(at)s FROM generate_series(1, 20000) AS n",
+                r=recipient,
+                at=at,
+            )
+        await tx.run("ANALYZE lane")
+        returned = "SELECT pg_stat_get_xact_tuples_returned('lane'::regclass) + pg_stat_get_xact_tuples_fetched('lane'::regclass) AS n"
+        before = (await tx.one(returned))["n"]
+        claims = await lanes.claim(tx, ME, now=NOW, lanes=4)
+        assert await lanes.due(tx) == NOW - SECOND
+        assert (await tx.one(returned))["n"] - before < 250
+    assert len(claims) == 4
+
+
+async def test_an_abandoned_claim_is_another_s_at_once_and_its_outcome_is_unknown(store, lanes):
+    """Who cut its attempts off says so; nobody waits a minute for the lease."""
+    await accept(store, lanes)
+    behind = await accept(store, lanes)
+    (held,) = await claim(store, lanes, messages=1)
+    async with store.tx() as tx:
+        assert await lanes.abandon(tx, held)
+    (again,) = await claim(store, lanes, owner=OTHER)
+    async with store.tx() as tx:
+        assert not await lanes.abandon(tx, held)
+    assert [one.message_id for one in again.messages] == [held.messages[0].message_id, behind.message.message_id]
+    assert await attempts(store) == [("unknown", False)]
+
+
+async def test_who_ends_a_claim_is_told_what_is_left_whoever_brought_it(store, lanes):
+    """Another node may have accepted what lies behind; the one that ends the claim carries it on."""
+    first = await accept(store, lanes, owner=ME)
+    told = []
+    await accept(store, lanes, owner=OTHER)
+    await settle(store, lanes, first.claim, first.message, Status.DELIVERED, behind=lambda: told.append("more"))
+    (second,) = await claim(store, lanes)
+    await settle(store, lanes, second, second.messages[0], Status.DELIVERED, behind=lambda: told.append("none"))
+    assert told == ["more"]
+
+
 # --- the pump ---
 
 
