@@ -4,13 +4,16 @@
 from __future__ import annotations
 
 import asyncio
+import configparser
 import contextlib
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import ClassVar
 from uuid import uuid4
 
@@ -20,13 +23,17 @@ import pytest
 import pytest_asyncio
 from benchmarks.rig import Rig
 from lxml import etree
+from psycopg.conninfo import conninfo_to_dict
 
 from corridor import Corridor, besked_id, fine, message
 from sygefravaer import app, lanes
+from sygefravaer.cli import cli
+from sygefravaer.config import Surroundings, load
 from sygefravaer.contract.operations import OPERATIONS, Environment
 from sygefravaer.delivery import Clients, Delivery, Receivers, Senders
 from sygefravaer.lanes import Lanes
 from sygefravaer.store import EmbeddedServer, Store, migrate
+from sygefravaer.telemetry import tell_supervisor
 
 EVENT = "SendHaendelseSygefravaerssag"
 ANSWER = "SendForretningsSvar"
@@ -497,7 +504,7 @@ async def test_a_database_that_is_away_is_a_closed_door_at_the_start_and_a_serve
     finally:
         rig.port = first
 
-    assert before.code == "OK"
+    assert before.code in {"OK", "ADVARSEL"}
     assert fault.findtext(".//faultcode").endswith("Server")
     assert after.code in {"OK", "ADVARSEL"}
     await until_applied(rig, besked)
@@ -540,6 +547,75 @@ async def test_a_node_works_on_while_a_newer_version_migrates(rig):
     assert {one.code for one in told} <= {"OK", "ADVARSEL"}
     assert code == 4
     assert "newer" in old.log.read_text("utf-8")
+
+
+# --- what the operator is told ---
+
+
+def fenced(kind: str) -> list[str]:
+    text = (Path(__file__).parents[1] / "docs" / "operations.md").read_text("utf-8")
+    return re.findall(rf"^```{kind}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+
+
+async def test_the_operators_statements_run(embedded, clock):
+    """The role can do what a node needs; each look at the database says what it is for."""
+    create, *rest = fenced("sql")
+    try:
+        async with await psycopg.AsyncConnection.connect(embedded.superuser_dsn(), autocommit=True) as operator:
+            await operator.execute(create)
+        await embedded.create_part("platform", "password")
+        store = Store(embedded.dsn("platform", "password"), schema="platform", size=1)
+        await store.open()
+        await migrate(store, app.PLATFORM, now=clock.now())
+        listens = asyncio.create_task(store.listen("work", lambda: None))
+        found: dict[str, list] = {}
+        async with await psycopg.AsyncConnection.connect(embedded.superuser_dsn(), autocommit=True) as operator:
+            async with asyncio.timeout(10):
+                while not sum(row[-1] for row in found.get("listening", [])):
+                    for statement in rest:
+                        cursor = await operator.execute(statement)
+                        if cursor.description:
+                            found[cursor.description[-1].name] = await cursor.fetchall()
+        listens.cancel()
+        await asyncio.gather(listens, return_exceptions=True)
+        await store.close()
+    finally:
+        await embedded.drop_part("platform")
+
+    assert set(found) == {"seq", "parked", "listening", "lapsed", "waiting", "behind"}
+
+
+def test_the_operators_settings_load(tmp_path):
+    """The gateway's file is a production gateway's; the unit starts it by a command that there is."""
+    (text,) = fenced("toml")
+    (tmp_path / "gateway.toml").write_text(text, "utf-8")
+    config = load(tmp_path / "gateway.toml")
+    unit = configparser.ConfigParser()
+    unit.optionxform = str
+    (ini,) = fenced("ini")
+    unit.read_string(ini)
+    _, *words = unit["Service"]["ExecStart"].split()
+
+    assert (config.part, config.environment) == (app.Kind.GATEWAY, Surroundings.PRODUCTION)
+    assert conninfo_to_dict(config.database.dsn)["target_session_attrs"] == "read-write"
+    assert float(unit["Service"]["TimeoutStartSec"]) > config.database.wait
+    assert float(unit["Service"]["TimeoutStopSec"]) > 2 * app.STOP_SECONDS
+    with pytest.raises(SystemExit) as ended:
+        cli.main([*words, "--help"])
+    assert not ended.value.code
+
+
+def test_a_supervisor_is_told_when_the_door_opens(tmp_path, monkeypatch, caplog):
+    """As systemd wants it; one that has gone is a line in the log and nothing more."""
+    path = str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as supervisor:
+        supervisor.bind(path)
+        tell_supervisor("READY=1")
+        monkeypatch.setenv("NOTIFY_SOCKET", path)
+        tell_supervisor("STOPPING=1")
+        assert supervisor.recv(100) == b"STOPPING=1"
+    tell_supervisor("READY=1")
+    assert "supervisor.unheard" in caplog.text
 
 
 EXPANDED = (

@@ -226,14 +226,14 @@ class Store:
             await asyncio.sleep(_LISTEN_AGAIN)
 
     async def _listened(self, channel: str, heard: Callable[[], None]) -> None:
+        listen = sql.SQL("LISTEN {}").format(sql.Identifier(self._channel(channel)))
         connection = await psycopg.AsyncConnection.connect(self._conninfo, autocommit=True)
         try:
-            await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(self._channel(channel))))
             while True:
+                await connection.execute(listen)  # again now and then: a server that vanished says nothing
                 heard()
                 async for _ in connection.notifies(timeout=_STILL_THERE):
                     heard()
-                await connection.execute("SELECT 1")  # of a server that vanished nothing comes by itself
         finally:
             await connection.close()
 
