@@ -311,6 +311,31 @@ async def test_a_crowd_of_one_sender_waits_behind_itself_only():
     assert senders._turns == senders._inside == {}
 
 
+async def test_a_crowd_at_the_door_is_let_in_by_sender(corridor, monkeypatch):
+    """Twenty calls of one system meet six turns; another system's call is let in beside them."""
+    gateway, inside, go = corridor.gateway, [], asyncio.Event()
+    admit = gateway._admit
+
+    async def slowly(passage):
+        inside.append(passage.identity.serial_key)
+        await go.wait()
+        return await admit(passage)
+
+    monkeypatch.setattr(gateway, "_admit", slowly)
+    calls = [asyncio.create_task(corridor.send(EVENT, message(EVENT, NemrefusionsID=uuid4()))) for _ in range(20)]
+    calls.append(asyncio.create_task(corridor.send(ANSWER, message(ANSWER))))
+    async with asyncio.timeout(20):
+        while len(inside) < 7:
+            await asyncio.sleep(0.01)
+    await asyncio.sleep(0.3)
+    crowd = sorted(inside.count(one) for one in set(inside))
+    go.set()
+    told = await asyncio.gather(*calls)
+
+    assert crowd == [1, 6]
+    assert {one.kode for one in told} <= {"OK", "ADVARSEL"}
+
+
 async def test_a_receiver_is_called_over_kept_connections(corridor):
     """One message after the other goes over the same connection."""
     ksd, ports = corridor.receivers["ksd"], set()
