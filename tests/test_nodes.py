@@ -669,6 +669,23 @@ def test_a_migration_of_the_platform_only_expands(room, number, text):
     assert CONTRACTS.findall(text) == []
 
 
+def test_the_platforms_statements_name_their_columns():
+    """A column that a newer version adds would change what `*` gives, and a prepared statement then fails for good."""
+    tables = {table for _, texts in app.PLATFORM for text in texts for table in re.findall(r"CREATE TABLE (\w+)", text)}
+    every = re.compile(rf"RETURNING\s+\*|SELECT\s+(?:\w+\.)?\*\s+FROM\s+(?:{'|'.join(sorted(tables))})\b")
+    source = Path(app.__file__).parent
+    files = [
+        path
+        for room, _ in app.PLATFORM
+        for path in ((source / room).rglob("*.py") if (source / room).is_dir() else [source / f"{room}.py"])
+    ]
+
+    assert {"lane", "message", "attempt", "audit"} < tables
+    assert len(files) > 10
+    assert [path.name for path in files if every.search(path.read_text("utf-8"))] == []
+    assert every.search("SELECT * FROM lane WHERE")
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -68,7 +68,7 @@ def rooms_of(kind: Kind) -> Rooms:
 QUIET_ACTS: Final = frozenset({"health", "due", "clock"})
 """Acts that change nothing; of `clock` a turn does, and the clock knows of that."""
 
-CONNECT_SECONDS: Final = 5.0  # one attempt to reach the database
+CONNECT_SECONDS: Final = 10.0  # one attempt to reach the database: three hosts of which two swallow packets
 RETRY_SECONDS: Final = 1.0
 STOP_SECONDS: Final = 10.0  # what is being answered and sent has this long to end before it is handed back
 LAST_SECONDS: Final = 1.0  # and the sending this long, though the answering took all of that

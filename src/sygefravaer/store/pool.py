@@ -37,7 +37,7 @@ _RECONNECT: Final = 10.0  # seconds before a lost server is looked for anew; 60 
 _LISTEN_AGAIN: Final = 1.0  # seconds before a listener that lost its connection looks for the server
 _STILL_THERE: Final = 20.0  # seconds of silence after which a listener asks whether its server is there
 _GONE: Final[Mapping[str, str | int]] = {
-    "connect_timeout": 5,  # seconds for each host: one that swallows packets must not use up the 60 s
+    "connect_timeout": 3,  # seconds for each host: one that swallows packets must not use up the time of the others
     "keepalives_idle": 5,
     "keepalives_interval": 5,
     "keepalives_count": 3,
