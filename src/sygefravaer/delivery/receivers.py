@@ -36,7 +36,7 @@ class Receiver:
         return self.rests_until is not None and (self.trying or now < self.rests_until)
 
 
-class Way:
+class Place:
     """A place that a message has on its way to a receiver; left when the attempt is over."""
 
     def __init__(self, receiver: Receiver, sender: UUID | None) -> None:
@@ -89,13 +89,13 @@ class Receivers:
         one = self.of(system_id)
         return one.senders[sender] < self._inline - one.inline and not one.rests(now)
 
-    def enter(self, system_id: UUID, now: datetime, *, sender: UUID) -> Way | None:
+    def enter(self, system_id: UUID, now: datetime, *, sender: UUID) -> Place | None:
         """Take a place for a caller of `sender`; None when there is none (any more)."""
-        return Way(self.of(system_id), sender) if self.free(system_id, now, sender=sender) else None
+        return Place(self.of(system_id), sender) if self.free(system_id, now, sender=sender) else None
 
-    def carry(self, system_id: UUID) -> Way:
+    def carry(self, system_id: UUID) -> Place:
         """Take a place for the worker, which has asked for its `room` before."""
-        return Way(self.of(system_id), None)
+        return Place(self.of(system_id), None)
 
     def busy(self, now: datetime) -> list[UUID]:
         """List the receivers that the worker leaves alone now."""
