@@ -9,18 +9,18 @@ for every later question.
 """
 
 from sygefravaer.delivery.carrying import (
-    BODY,
     EVENT_OF,
     HANDFUL,
     MIGRATIONS,
     POLL,
-    RECEIPT,
     STATUS_OF,
     UNHEARD,
     Delivery,
     response,
 )
+from sygefravaer.delivery.parked import Act, Done, Parked, Plan, Selection, Step, plan_of
 from sygefravaer.delivery.receivers import CONCURRENCY, INLINE, PATIENCE, REST_CEILING, Clients, Receiver, Receivers
+from sygefravaer.delivery.sealed import BODY, RECEIPT
 
 __all__ = [
     "BODY",
@@ -35,9 +35,16 @@ __all__ = [
     "REST_CEILING",
     "STATUS_OF",
     "UNHEARD",
+    "Act",
     "Clients",
     "Delivery",
+    "Done",
+    "Parked",
+    "Plan",
     "Receiver",
     "Receivers",
+    "Selection",
+    "Step",
+    "plan_of",
     "response",
 ]
