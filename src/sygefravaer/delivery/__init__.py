@@ -20,6 +20,7 @@ from sygefravaer.delivery.carrying import (
 )
 from sygefravaer.delivery.parked import Act, Done, Parked, Plan, Selection, Step, plan_of
 from sygefravaer.delivery.receivers import CONCURRENCY, INLINE, PATIENCE, REST_CEILING, Clients, Receiver, Receivers
+from sygefravaer.delivery.routes import Change, RoutePlan, Routes
 from sygefravaer.delivery.sealed import BODY, RECEIPT
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "STATUS_OF",
     "UNHEARD",
     "Act",
+    "Change",
     "Clients",
     "Delivery",
     "Done",
@@ -43,6 +45,8 @@ __all__ = [
     "Plan",
     "Receiver",
     "Receivers",
+    "RoutePlan",
+    "Routes",
     "Selection",
     "Step",
     "plan_of",
