@@ -15,7 +15,6 @@ from sygefravaer import soap
 from sygefravaer.client import Kind, Outcome
 from sygefravaer.contract.codec import encode_receipt
 from sygefravaer.contract.messages import kvittering_advarsel, kvittering_fejl
-from sygefravaer.contract.operations import Service
 from sygefravaer.delivery import Receivers
 from sygefravaer.delivery.carrying import _safe
 from sygefravaer.errors import NoSuchMessage, NotParked, Refused

@@ -11,15 +11,13 @@ from uuid import uuid4
 
 import pytest
 
-from corridor import SYSTEMS, VIBORG, Corridor, besked_id, fine, message
-from sygefravaer.contract.operations import Service
+from corridor import SYSTEMS, Corridor, besked_id, fine, message
+from switching import NEW, OLD, SECOND, change, check_lanes, crash, down, events, later, lost, refuse, rest, silent
 from sygefravaer.lanes import Lanes
 
 EVENT = "SendHaendelseSygefravaerssag"
 ANSWER = "SendForretningsSvar"
-OLD, NEW = "viborg", "aarhus"
 TODAY = date(2026, 3, 2)
-SECOND = timedelta(seconds=1)
 
 
 @pytest.fixture
@@ -28,74 +26,6 @@ async def corridor(make_store, vault, clock, pki):
     async with Corridor(store, vault, clock, pki, budget=3, timeout=0.5, lanes=Lanes(jitter=lambda: 1.0)) as made:
         made.work()
         yield made
-
-
-async def silent(scope, receive, send):
-    """Take the request, and answer with a status that says nothing of what became of it."""
-    while (await receive()).get("more_body"):
-        pass
-    await send({"type": "http.response.start", "status": 503, "headers": []})
-    await send({"type": "http.response.body", "body": b""})
-
-
-async def refuse(scope, receive, send):
-    """Answer with a Client fault that has no receipt."""
-    while (await receive()).get("more_body"):
-        pass
-    body = (
-        b'<soap:Envelope xmlns:soap="http://schemas.xmlsoap.org/soap/envelope/"><soap:Body><soap:Fault>'
-        b"<faultcode>soap:Client</faultcode><faultstring>x</faultstring></soap:Fault></soap:Body></soap:Envelope>"
-    )
-    headers = [(b"content-type", b"text/xml"), (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": 500, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
-
-
-async def down(corridor, name):
-    server = corridor.receivers[name].server
-    port = server.port
-    await server.stop()
-    server.port = port
-
-
-async def change(corridor, to, **more):
-    """Let the route of Viborg lead to another system from today on."""
-    async with corridor.store.tx() as tx:
-        values = {"valid_from": corridor.clock.now().date()} | more
-        return await corridor.route(tx, Service.SYGEFRAVAER_JC, VIBORG, to, **values)
-
-
-async def rest(corridor):
-    """Wait until nothing is due and nothing is on its way."""
-    async with asyncio.timeout(20):
-        while True:
-            standing = await corridor.delivery.standing()
-            due = standing.next is not None and standing.next <= corridor.clock.now()
-            if not due and not standing.in_flight:
-                return
-            await asyncio.sleep(0.01)
-
-
-async def later(corridor, by=SECOND):
-    corridor.clock.advance(by)
-    corridor.delivery.wake()
-    await rest(corridor)
-
-
-async def events(corridor, event):
-    return [row["detail"] for row in await corridor.rows("audit", "event = %(event)s", event=event)]
-
-
-async def check_lanes(corridor):
-    """Each lane row agrees with its messages."""
-    for lane in await corridor.rows("lane"):
-        rows = await corridor.rows("message", "lane_id = %(lane)s", lane=lane["lane_id"])
-        states = [row["status"] for row in rows if row["status"] in {"queued", "sending", "parked"}]
-        assert lane["open"] == len(states)
-        assert lane["parked"] == ("parked" in states)
-        assert states.count("parked") <= 1
-        assert {row["recipient"] for row in rows} <= {lane["recipient"]}
-        assert lane["token"] is not None or "sending" not in states
 
 
 # --- what moves ---
@@ -166,12 +96,7 @@ async def test_what_a_dead_process_may_have_sent_stays(corridor):
     sent = message(EVENT)
     await down(corridor, OLD)
     await corridor.send(EVENT, sent)
-    async with corridor.store.tx() as tx:
-        await tx.run("UPDATE message SET status = 'sending'")
-        await tx.run(
-            "UPDATE lane SET owner = gen_random_uuid(), token = gen_random_uuid(),"
-            " lease_until = clock_timestamp() - interval '1 second'"
-        )
+    await crash(corridor)
     await change(corridor, NEW)
     await later(corridor)
     await corridor.receivers[OLD].server.start()
@@ -280,27 +205,10 @@ async def test_answers_of_the_old_system_are_taken_as_its_agreement_says(corrido
 # --- by chance ---
 
 
-def lost(receiver):
-    """Make an application that takes a message and answers as if it had not."""
-
-    async def app(scope, receive, send):
-        async def nothing(_):
-            pass
-
-        await receiver.endpoint(scope, receive, nothing)
-        await silent(scope, _nothing_more, send)
-
-    return app
-
-
-async def _nothing_more():
-    return {"more_body": False}
-
-
 @pytest.mark.parametrize("seed", range(6))
 async def test_whatever_happens_around_changes_nothing_goes_to_both_or_to_none(corridor, seed):
     """
-    Routes change, systems fail, lose answers and refuse, people replay, at any moment.
+    Routes change, systems fail, lose answers and refuse, processes die with a lane in hand, people replay: at any moment.
 
     In the end each message has been applied by exactly one system, or is parked where everybody sees it; and no system
     has had two messages of a case in another order than they lay in its lane.
@@ -335,7 +243,7 @@ async def test_whatever_happens_around_changes_nothing_goes_to_both_or_to_none(c
         await rest(corridor)
 
     for _ in range(40):
-        match chance.choice(("send", "send", "send", "route", "behave", "behave", "wait", "replay")):
+        match chance.choice(("send", "send", "send", "route", "behave", "behave", "wait", "replay", "crash")):
             case "send":
                 envelope = message(EVENT, NemrefusionsID=chance.choice(cases))
                 await corridor.send(EVENT, envelope)
@@ -349,6 +257,8 @@ async def test_whatever_happens_around_changes_nothing_goes_to_both_or_to_none(c
                 await later(corridor, timedelta(minutes=chance.choice((1, 5, 200))))
             case "replay":
                 await replay()
+            case "crash":
+                await crash(corridor)
         await later(corridor)
         await check_lanes(corridor)
     for name in (OLD, NEW):

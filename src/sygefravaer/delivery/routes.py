@@ -38,7 +38,7 @@ FROM route JOIN system ON system.system_id = route.system_id AND system.environm
 WHERE (%(service)s::text IS NULL OR service = %(service)s)
   AND (%(municipality)s::text IS NULL OR municipality_cvr IN (%(municipality)s, '*'))
   AND (%(on)s::date IS NULL OR valid_from <= %(on)s AND (valid_to IS NULL OR valid_to >= %(on)s))
-ORDER BY service, municipality_cvr, valid_from, created_at, route_id"""
+ORDER BY service, municipality_cvr, valid_from, route.created_at, route_id"""
 
 _LOCK_ROUTES: Final = "SELECT pg_advisory_xact_lock(hashtextextended('routes ' || current_schema, 0))"
 
