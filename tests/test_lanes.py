@@ -283,8 +283,7 @@ async def test_movers_in_both_directions_and_senders_lock_nobody_out(store, lane
                     await lanes.move(tx, picked["lane_id"], moved, recipient=way[1], now=NOW)
 
     async def come(to):
-        for _ in range(20):
-            made.append(await accept(store, lanes, recipient=to))
+        made.extend([await accept(store, lanes, recipient=to) for _ in range(20)])
 
     await asyncio.gather(
         wander((VIBORG, AARHUS)), wander((AARHUS, VIBORG)), wander((VIBORG, AARHUS)), come(VIBORG), come(AARHUS)
