@@ -27,7 +27,7 @@ from sygefravaer.client import client_tls
 from sygefravaer.contract.messages import Reply, SygefravaerResponse, TransportKvitteringType, kvittering_ok
 from sygefravaer.contract.names import NS_AUTHORITY, NS_FAELLES, NS_KVITTERING
 from sygefravaer.contract.operations import OPERATIONS, Environment, Operation, Service
-from sygefravaer.delivery import Clients, Delivery
+from sygefravaer.delivery import Clients, Delivery, Done, Parked, Selection
 from sygefravaer.endpoint import Call, Endpoint, HttpDoor, Peers, Server, server_tls
 from sygefravaer.gateway import Gateway
 from sygefravaer.identity import from_der
@@ -207,6 +207,7 @@ class Corridor:
             clients=self.clients,
             **self.options,
         )
+        self.parked = Parked(store=self.store, vault=self.vault, environment=Environment.TEST)
         self.gateway = Gateway(
             store=self.store,
             delivery=self.delivery,
@@ -283,6 +284,19 @@ class Corridor:
         } | changes
         await agreements.set_route(tx, service=service, municipality_cvr=cvr, system_id=SYSTEMS[system], **values)
         return values["route_id"]
+
+    async def replay(self, *ids: int, who: str = "drift", **selected: object) -> Done:
+        """Plan a replay, carry it out, and wake the worker."""
+        now = self.clock.now()
+        plan = await self.parked.plan(Selection(ids=ids, **selected), now=now)
+        done = await self.parked.run(plan.digest, plan.selection, who=who, now=now)
+        self.delivery.wake()
+        return done
+
+    async def discard(self, message_id: int, *, reason: str, who: str = "drift") -> None:
+        """End a parked message, and wake the worker."""
+        await self.parked.discard(message_id, who=who, reason=reason, now=self.clock.now())
+        self.delivery.wake()
 
     def _tls(self, name: str, crls: tuple[Path, ...] = ()) -> ssl.SSLContext:
         issued = self.issued[name]

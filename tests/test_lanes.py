@@ -223,6 +223,79 @@ async def test_what_is_rolled_back_was_never_accepted(store, lanes):
     assert (await accept(store, lanes, owner=ME)).claim is not None
 
 
+# --- moving to another recipient ---
+
+
+async def move(store, room, lane_id, messages, *, to=AARHUS, **more):
+    async with store.tx() as tx:
+        done = await room.move(tx, lane_id, [each.message_id for each in messages], recipient=to, now=NOW, **more)
+    await check(store)
+    return done
+
+
+async def test_what_moves_keeps_its_place_among_what_is_there(store, lanes):
+    """Order in the new lane is that of acceptance; a parked message goes again, and what stays is left."""
+    first = await accept(store, lanes, owner=ME)
+    second = await accept(store, lanes)
+    there = await accept(store, lanes, recipient=AARHUS)
+    third = await accept(store, lanes)
+    await settle(store, lanes, first.claim, first.message, Status.PARKED)
+
+    assert await move(store, lanes, first.message.lane_id, [first.message, second.message])
+    claims = {claim.messages[0].recipient: claim.messages for claim in await claim(store, lanes, lanes=9)}
+
+    assert [each.message_id for each in claims[AARHUS]] == [each.message.message_id for each in (first, second, there)]
+    assert [each.message_id for each in claims[VIBORG]] == [third.message.message_id]
+    assert {(each.recipient, each.failures, each.first_attempt_at) for each in claims[AARHUS]} == {(AARHUS, 0, None)}
+
+
+async def test_nothing_moves_while_somebody_holds_either_lane(store, lanes):
+    """Also when his lease has lapsed: what he may have sent is not known yet. Who holds the lane it leaves may move."""
+    here = await accept(store, lanes, owner=ME)
+    lane, messages = here.message.lane_id, [here.message]
+    there = await accept(store, lanes, recipient=AARHUS, owner=OTHER)
+
+    assert not await move(store, lanes, lane, messages)
+    assert not await move(store, lanes, lane, messages, token=here.claim.token)
+    await settle(store, lanes, there.claim, there.message, Status.DELIVERED)
+    assert not await move(store, lanes, lane, messages, token=uuid4())
+    await expire(store)
+    assert not await move(store, lanes, lane, messages)
+    assert await move(store, lanes, lane, messages, token=here.claim.token)
+    assert await settle(store, lanes, here.claim, here.message, Status.DELIVERED) is None
+    assert (await look(store, lanes, here.message)).status is Status.QUEUED
+
+
+async def test_movers_in_both_directions_and_senders_lock_nobody_out(store, lanes):
+    """Many at once, each way, while messages come: none fails, none is lost, and every lane agrees with its messages."""
+    made = [await accept(store, lanes, recipient=to) for to in (VIBORG, AARHUS) for _ in range(3)]
+
+    async def wander(way):
+        for _ in range(20):
+            async with store.read() as tx:
+                rows = await tx.all(
+                    "SELECT lane_id, message_id FROM message WHERE recipient = %(at)s AND status = 'queued'", at=way[0]
+                )
+            if rows:
+                picked = random.choice(rows)
+                async with store.tx() as tx:
+                    moved = [picked["message_id"]]
+                    await lanes.move(tx, picked["lane_id"], moved, recipient=way[1], now=NOW)
+
+    async def come(to):
+        made.extend([await accept(store, lanes, recipient=to) for _ in range(20)])
+
+    await asyncio.gather(
+        wander((VIBORG, AARHUS)), wander((AARHUS, VIBORG)), wander((VIBORG, AARHUS)), come(VIBORG), come(AARHUS)
+    )
+    await check(store)
+    claims = await claim(store, lanes, lanes=9, messages=99)
+
+    assert sorted(each.message_id for one in claims for each in one.messages) == sorted(
+        each.message.message_id for each in made
+    )
+
+
 # --- claiming and settling ---
 
 

@@ -76,6 +76,8 @@ class Event(StrEnum):
     MESSAGE_PARKED = "message.parked"
     MESSAGE_REPLAYED = "message.replayed"
     MESSAGE_DISCARDED = "message.discarded"
+    MESSAGE_MOVED = "message.moved"
+    ROUTE_CHANGED = "route.changed"
 
 
 _TYPES: Final[Mapping[str, str]] = {

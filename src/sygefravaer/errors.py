@@ -14,6 +14,8 @@ Every kind of error, what it is called, who must act, and whether trying again c
         NotQuiet               parts of a sandbox did not come to rest
       StoreError               the database did not do it
         StoreUnavailable, CommitUnknown, Conflict, MigrationError
+      DeliveryRefused          what a person wants done with messages or routes is not done
+        PlanChanged, NotParked, NoSuchMessage, RouteStands
       ActRefused               a control door said no
       UsageError               a command, a setting or a file is wrong; nothing was started
         FieldRefused           so is a field that was given as JSON or on the command line
@@ -366,6 +368,45 @@ class MigrationError(StoreError):
     """The database's schema does not fit this version of the program."""
 
     code = "MigrationError"
+
+
+# --- what a person does with deliveries and routes ---
+
+
+class DeliveryRefused(SygefravaerError):
+    """Nothing was done with the message or the route."""
+
+    who: ClassVar[Party] = Party.OPERATOR
+
+
+class PlanChanged(DeliveryRefused):
+    """What the plan showed is not so any more, and nothing was done."""
+
+    code = "PlanChanged"
+    hint: ClassVar[str] = "Make the plan anew, look at it, and run that one."
+
+
+class NotParked(DeliveryRefused):
+    """The message is not parked, so there is nothing for a person to decide."""
+
+    code = "NotParked"
+    hint: ClassVar[str] = (
+        "`sygefravaer deliveries show` says how it stands; only what is parked is replayed or discarded."
+    )
+
+
+class NoSuchMessage(DeliveryRefused):
+    """There is no message with this number or BeskedID."""
+
+    code = "NoSuchMessage"
+    hint: ClassVar[str] = "`sygefravaer deliveries list` gives the numbers."
+
+
+class RouteStands(DeliveryRefused):
+    """On that day the route leads to this system at this address already."""
+
+    code = "RouteStands"
+    hint: ClassVar[str] = "`sygefravaer routes list` shows the routes; there is nothing to change."
 
 
 # --- doors of our own ---

@@ -136,7 +136,7 @@ async def _discarded(it):
     await it.send(UPDATE, first)
     it.receivers["ksd"].raw = None
     row = await it.stored(first)
-    await it.delivery.discard(row["message_id"], who="drift", reason="dobbelt")
+    await it.discard(row["message_id"], reason="dobbelt")
     return await it.send(UPDATE, first)
 
 

@@ -21,7 +21,7 @@ from sygefravaer.agreements.decision import (
     Step,
     decide,
 )
-from sygefravaer.agreements.reading import DENMARK, authorise, danish_day, explain, facts, route
+from sygefravaer.agreements.reading import DENMARK, authorise, danish_day, explain, facts, last_route, route
 from sygefravaer.agreements.registers import (
     ALL,
     MIGRATIONS,
@@ -56,6 +56,7 @@ __all__ = [
     "explain",
     "facts",
     "grant_agreement",
+    "last_route",
     "register_certificate",
     "register_system",
     "route",

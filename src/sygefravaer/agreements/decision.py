@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from enum import StrEnum
 from typing import Final
 from uuid import UUID
@@ -48,7 +48,12 @@ class Agreement:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Route:
-    """Where what goes to a municipality is delivered."""
+    """
+    Where what goes to a municipality is delivered.
+
+    `finish_days`: for how many days from `valid_from` on the system before it still gets what it may have already;
+    None: for as long as it takes.
+    """
 
     route_id: UUID
     service: Service
@@ -56,6 +61,12 @@ class Route:
     system_id: UUID
     url: str
     takes_substitute: bool
+    valid_from: date
+    finish_days: int | None = None
+
+    def lets_finish(self, on: date) -> bool:
+        """Say whether on this day the system before this one still gets what it may have already."""
+        return self.finish_days is None or on < self.valid_from + timedelta(days=self.finish_days)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

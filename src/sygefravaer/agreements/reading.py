@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from datetime import date, datetime
 from typing import Final
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from sygefravaer.agreements.decision import Agreement, Caller, Decision, Facts, Grant, Route, Status, decide
@@ -14,11 +15,22 @@ from sygefravaer.store import Row, Tx
 
 DENMARK: Final = ZoneInfo("Europe/Copenhagen")
 
-_ROUTE: Final = """
-SELECT t.route_id, t.municipality_cvr AS route_cvr, t.system_id AS route_system, t.url, t.takes_substitute
+_WAY: Final = """
+t.route_id, t.municipality_cvr AS route_cvr, t.system_id AS route_system, t.url, t.takes_substitute,
+t.valid_from AS route_from, t.finish_days"""
+
+_ROUTE: Final = f"""
+SELECT {_WAY}
 FROM route t JOIN system ts ON ts.system_id = t.system_id AND ts.environment = %(environment)s
 WHERE t.service = %(service)s AND t.municipality_cvr IN (%(municipality)s::text, '*')
   AND t.valid_from <= %(on)s AND (t.valid_to IS NULL OR t.valid_to >= %(on)s)
+ORDER BY t.municipality_cvr = '*', t.valid_from DESC, t.created_at DESC, t.route_id LIMIT 1
+"""
+
+_LAST_ROUTE: Final = f"""
+SELECT {_WAY} FROM route t
+WHERE t.service = %(service)s AND t.municipality_cvr IN (%(municipality)s::text, '*')
+  AND t.system_id = %(system_id)s AND t.valid_from <= %(on)s
 ORDER BY t.municipality_cvr = '*', t.valid_from DESC, t.created_at DESC, t.route_id LIMIT 1
 """
 
@@ -26,7 +38,7 @@ _FACTS: Final = f"""
 SELECT c.system_id, s.name, s.active AS system_active, c.active AS certificate_active,
        c.valid_from AS certificate_from, c.valid_to AS certificate_to,
        a.agreement_id, a.status, a.valid_from, a.valid_to,
-       r.route_id, r.route_cvr, r.route_system, r.url, r.takes_substitute,
+       r.route_id, r.route_cvr, r.route_system, r.url, r.takes_substitute, r.route_from, r.finish_days,
        CASE WHEN c.system_id IS NULL THEN EXISTS (
            SELECT 1 FROM certificate o
            WHERE o.environment = %(environment)s AND o.issuer = %(issuer)s AND o.serial_key = %(serial_key)s
@@ -147,6 +159,16 @@ async def route(
     return None if row is None else _route(row, service)
 
 
+async def last_route(
+    tx: Tx, *, service: Service, municipality_cvr: str, system_id: UUID, now: datetime
+) -> Route | None:
+    """Find by which route a system gets, or last got, what goes to this municipality."""
+    row = await tx.one(
+        _LAST_ROUTE, service=service.value, municipality=municipality_cvr, system_id=system_id, on=danish_day(now)
+    )
+    return None if row is None else _route(row, service)
+
+
 def _route(row: Row, service: Service) -> Route | None:
     if row["route_id"] is None:
         return None
@@ -157,4 +179,6 @@ def _route(row: Row, service: Service) -> Route | None:
         system_id=row["route_system"],
         url=row["url"],
         takes_substitute=row["takes_substitute"],
+        valid_from=row["route_from"],
+        finish_days=row["finish_days"],
     )

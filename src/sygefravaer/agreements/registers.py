@@ -75,6 +75,10 @@ MIGRATIONS: Final = (
     );
     CREATE INDEX route_to ON route (service, municipality_cvr);
     """,
+    """
+    -- For how many days the system before still gets what it may have already; NULL: for as long as it takes.
+    ALTER TABLE route ADD COLUMN finish_days integer CHECK (finish_days >= 0);
+    """,
 )
 
 
@@ -165,12 +169,14 @@ async def set_route(
     takes_substitute: bool = False,
     valid_from: date,
     valid_to: date | None = None,
+    finish_days: int | None = None,
     now: datetime,
 ) -> None:
     """
     Let what goes to a municipality (or to all, `ALL`) be delivered to a system from a day on.
 
     An open route that it replaces ends the day before. Of several routes for a day the one that began last counts.
+    For `finish_days` the system before it still gets what it may have already (None: for as long as it takes).
     """
     await tx.run(
         "UPDATE route SET valid_to = %(valid_from)s::date - 1 WHERE service = %(service)s AND valid_to IS NULL"
@@ -182,11 +188,11 @@ async def set_route(
     )
     await tx.run(
         "INSERT INTO route (route_id, service, municipality_cvr, system_id, url, takes_substitute, valid_from,"
-        " valid_to, created_at) VALUES (%(route_id)s, %(service)s, %(municipality_cvr)s, %(system_id)s, %(url)s,"
-        " %(takes_substitute)s, %(valid_from)s, %(valid_to)s, %(now)s)"
+        " valid_to, finish_days, created_at) VALUES (%(route_id)s, %(service)s, %(municipality_cvr)s, %(system_id)s,"
+        " %(url)s, %(takes_substitute)s, %(valid_from)s, %(valid_to)s, %(finish_days)s, %(now)s)"
         " ON CONFLICT (route_id) DO UPDATE SET system_id = EXCLUDED.system_id, url = EXCLUDED.url,"
         " takes_substitute = EXCLUDED.takes_substitute, valid_from = EXCLUDED.valid_from,"
-        " valid_to = EXCLUDED.valid_to",
+        " valid_to = EXCLUDED.valid_to, finish_days = EXCLUDED.finish_days",
         route_id=route_id,
         service=service.value,
         municipality_cvr=municipality_cvr,
@@ -195,6 +201,7 @@ async def set_route(
         takes_substitute=takes_substitute,
         valid_from=valid_from,
         valid_to=valid_to,
+        finish_days=finish_days,
         now=now,
     )
 

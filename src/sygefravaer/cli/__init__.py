@@ -18,7 +18,9 @@ import click
 
 from sygefravaer import __version__
 from sygefravaer.cli.acting import act
+from sygefravaer.cli.deliveries import deliveries
 from sygefravaer.cli.frame import REFUSED, Commands, dir_option, example, json_option, wants_json
+from sygefravaer.cli.routes import routes
 from sygefravaer.cli.sandboxing import citizens, sandbox
 from sygefravaer.cli.scenarios import scenario
 from sygefravaer.cli.timing import clock
@@ -43,6 +45,8 @@ cli.add_command(citizens)
 cli.add_command(clock)
 cli.add_command(act)
 cli.add_command(scenario)
+cli.add_command(deliveries)
+cli.add_command(routes)
 
 
 # --- serve ---

@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import date
 from typing import Any, Final
 
+from sygefravaer.cli.frame import table
 from sygefravaer.contract.coded import Shown, list_names, shown
 from sygefravaer.errors import UsageError
 
@@ -29,23 +30,17 @@ def overview(on: date | None) -> list[Shown]:
 def overview_text(lists: Sequence[Shown]) -> str:
     """Write which lists there are."""
     rows = [(each.name, str(len(each.rows)), ", ".join(each.columns)) for each in lists]
-    return "\n".join(_table(HEADINGS, rows))
+    return "\n".join(table(HEADINGS, rows))
 
 
 def list_text(codes: Shown) -> str:
     """Write the codes of a list, a row each; a column that says nothing of any of them is left out."""
     told = [index for index, _ in enumerate(codes.columns) if any(row[index] for row in codes.rows)]
     rows = [[row[index] for index in told] for row in codes.rows]
-    return "\n".join(_table([codes.columns[index] for index in told], rows))
+    return "\n".join(table([codes.columns[index] for index in told], rows))
 
 
 def as_plain(codes: Shown) -> dict[str, Any]:
     """Give a list as JSON has it; what is not said of a code is left out."""
     rows = [{name: text for name, text in zip(codes.columns, row, strict=True) if text} for row in codes.rows]
     return {"list": codes.name, "columns": list(codes.columns), "codes": rows}
-
-
-def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    widths = [max(len(cell) for cell in column) for column in zip(headings, *rows, strict=True)]
-    for row in (headings, *rows):
-        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

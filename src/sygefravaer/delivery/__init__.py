@@ -9,19 +9,20 @@ for every later question.
 """
 
 from sygefravaer.delivery.carrying import (
-    BODY,
     EVENT_OF,
     HANDFUL,
     MIGRATIONS,
     POLL,
-    RECEIPT,
     STATUS_OF,
     UNHEARD,
     Delivery,
     response,
 )
 from sygefravaer.delivery.nodes import CHANNEL, Bell
+from sygefravaer.delivery.parked import Act, Done, Parked, Plan, Selection, Step, plan_of
 from sygefravaer.delivery.receivers import CONCURRENCY, INLINE, PATIENCE, REST_CEILING, Clients, Receiver, Receivers
+from sygefravaer.delivery.routes import Change, RoutePlan, Routes
+from sygefravaer.delivery.sealed import BODY, RECEIPT
 from sygefravaer.delivery.senders import AT_A_TIME, Senders
 
 __all__ = [
@@ -39,11 +40,21 @@ __all__ = [
     "REST_CEILING",
     "STATUS_OF",
     "UNHEARD",
+    "Act",
     "Bell",
+    "Change",
     "Clients",
     "Delivery",
+    "Done",
+    "Parked",
+    "Plan",
     "Receiver",
     "Receivers",
+    "RoutePlan",
+    "Routes",
+    "Selection",
     "Senders",
+    "Step",
+    "plan_of",
     "response",
 ]

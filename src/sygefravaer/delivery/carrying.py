@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MPL-2.0
-"""How a message is accepted, carried, settled and answered; and what a person does with one that is parked."""
+"""How a message is accepted, carried, settled and answered."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import logging
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cache
 from typing import Final
 from uuid import UUID, uuid4
 
 from sygefravaer import audit, failpoint
-from sygefravaer.agreements import Route, route
+from sygefravaer.agreements import Route
 from sygefravaer.client import Kind, Outcome, classify
 from sygefravaer.clock import Clock
 from sygefravaer.contract import codec
@@ -25,8 +25,11 @@ from sygefravaer.contract.messages import (
     kvittering_fejl,
 )
 from sygefravaer.contract.operations import OPERATIONS, Environment, Operation
+from sygefravaer.delivery import ways
 from sygefravaer.delivery.nodes import Bell
 from sygefravaer.delivery.receivers import CONCURRENCY, Clients, Receivers
+from sygefravaer.delivery.sealed import BODY, RECEIPT
+from sygefravaer.delivery.ways import Way
 from sygefravaer.errors import CallFailed, StoreError
 from sygefravaer.lanes import IN_TURN, OPEN, Claim, Enqueued, Entry, Lanes, Standing, Status, Stored
 from sygefravaer.store import Row, Store, Trail, Tx
@@ -34,11 +37,10 @@ from sygefravaer.vault import CannotOpen, Vault
 
 LOG: Final = logging.getLogger(__name__)
 
-BODY: Final = "message.body"  # what a sealed value is, so that one cannot stand for another
-RECEIPT: Final = "message.receipt"
 HANDFUL: Final = 8  # lanes per claim of the worker, so that one turn does not give all to one receiver
 _CODE: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.]{0,63}|\d{3}")
 _DIGITS: Final = re.compile(r"\d{6}")
+BUSY: Final = timedelta(seconds=1)  # after which a move into a lane that is held is tried again
 POLL: Final = 1.0  # seconds within which what another node left behind is found
 
 MIGRATIONS: Final = (
@@ -55,6 +57,7 @@ MIGRATIONS: Final = (
     CREATE INDEX unheard_open ON unheard (since) WHERE told_at IS NULL;
     CREATE INDEX message_addressed ON message (recipient, besked_id);
     """,
+    ways.MIGRATION,
 )
 
 STATUS_OF: Final[Mapping[Kind, Status]] = {
@@ -82,7 +85,8 @@ EVENT_OF: Final[Mapping[Status, audit.Event]] = {
 
 
 @cache
-def _fixed(operation: Operation, code: str) -> bytes:
+def fixed(operation: Operation, code: str) -> bytes:
+    """Write the response element that the gateway itself gives: G006, or a FEJL of its own."""
     receipt = kvittering_advarsel(code) if code == "G006" else kvittering_fejl(code)
     return response(operation, receipt)
 
@@ -181,7 +185,7 @@ class Delivery:
         operation = OPERATIONS[message.operation]
         if message.receipt is not None:
             return self._vault.open(message.receipt, context=RECEIPT)
-        return _fixed(operation, "G006")
+        return fixed(operation, "G006")
 
     async def told(self, message: Stored, *, by: str = "answer") -> None:
         """Note that the sender has been told the end of a message that was refused or discarded."""
@@ -239,33 +243,41 @@ class Delivery:
                 async with self._store.tx() as tx:
                     await self._lanes.release(tx, claim, next_at=self._clock.now())
                 break
-            outcome = await self._attempt(message, way)
+            found = await self._way(message) if way is None else Way(route=way)
+            if found.route is not None and found.moves:
+                return await self._move(claim, message, found.route)
+            outcome = _stuck(found.stuck) if found.route is None else await self._attempt(message, found.route)
             failpoint.reach("attempt.after_answer")
             carried = await self._settle(claim, message, outcome)
             if carried is None or carried.status in {Status.QUEUED, Status.PARKED}:
                 break
         return carried
 
-    async def _attempt(self, message: Stored, way: Route | None) -> Outcome:
-        """Send a message once, by today's route, with no transaction open."""
+    async def _way(self, message: Stored) -> Way:
+        """Find today's way of a message."""
+        async with self._store.read() as tx:
+            return await ways.way_of(tx, message, environment=self._environment, now=self._clock.now())
+
+    async def _move(self, claim: Claim, message: Stored, way: Route) -> Stored | None:
+        """Let a message that this lane's system has surely not had go to another, with what lies behind it."""
+        now = self._clock.now()
+        async with self._store.tx() as tx:
+            moving, why = ways.movable(self._vault, await ways.in_lane(tx, claim.lane_id), way)
+            if moving and not await ways.move(
+                tx, self._lanes, claim.lane_id, moving, way, who=ways.BY_ROUTE, now=now, token=claim.token
+            ):  # somebody holds the lane it goes to: in a moment
+                await self._lanes.release(tx, claim, next_at=now + BUSY)
+        if not moving:
+            return await self._settle(claim, message, _stuck(why))
+        return replace(message, status=Status.QUEUED)
+
+    async def _attempt(self, message: Stored, way: Route) -> Outcome:
+        """Send a message once, with no transaction open."""
         operation = OPERATIONS[message.operation]
-        if way is None:
-            async with self._store.read() as tx:
-                way = await route(
-                    tx,
-                    environment=self._environment,
-                    service=operation.service,
-                    municipality_cvr=message.municipality_cvr,
-                    now=self._clock.now(),
-                )
-        if way is None:
-            return _stuck("no route")
-        if way.system_id != message.recipient:
-            return _stuck("the route leads to another system")
         try:
             element = self._vault.open(message.body, context=BODY)
         except CannotOpen:
-            return _stuck("the body cannot be opened")
+            return _stuck(ways.SEALED)
         try:
             outcome = classify(await self._clients.to(way).post(element, operation))
         except CallFailed as error:
@@ -311,65 +323,8 @@ class Delivery:
                 behind=lambda: self._behind.add(claim.lane_id),
             )
             if status is Status.REFUSED:
-                await self._owe(tx, message, now)
+                await owe(tx, message, now)
         return None if status is None else replace(message, status=status, receipt=receipt, detail=detail)
-
-    async def _owe(self, tx: Tx, message: Stored, now: datetime) -> None:
-        """Note an end that the sender must still hear of."""
-        await tx.run(
-            "INSERT INTO unheard (message_id, sender, municipality_cvr, since)"
-            " VALUES (%(message_id)s, %(sender)s, %(municipality_cvr)s, %(now)s) ON CONFLICT DO NOTHING",
-            message_id=message.message_id,
-            sender=message.sender,
-            municipality_cvr=message.municipality_cvr,
-            now=now,
-        )
-
-    # --- what a person does with what is parked ---
-
-    async def replay(self, message_id: int, *, who: str) -> bool:
-        """Let a parked message go again, by the route of the day; False when it is not parked."""
-        now = self._clock.now()
-        async with self._store.tx() as tx:
-            message = await self._lanes.get(tx, message_id)
-            done = message is not None and await self._lanes.replay(tx, message_id, now=now)
-            if message is not None and done:
-                await self._decided(tx, audit.Event.MESSAGE_REPLAYED, message, who=who, reason="", now=now)
-        self._wake.set()
-        await self._bell.call()  # who replays may be no node
-        return done
-
-    async def discard(self, message_id: int, *, who: str, reason: str) -> bool:
-        """End a parked message with FEJL G009, so that its lane goes on; False when it is not parked."""
-        now = self._clock.now()
-        async with self._store.tx() as tx:
-            message = await self._lanes.get(tx, message_id)
-            if message is None:
-                return False
-            receipt = self._vault.seal(_fixed(OPERATIONS[message.operation], "G009"), context=RECEIPT)
-            done = await self._lanes.discard(tx, message_id, receipt=receipt, now=now, reason=reason)
-            if done:
-                await self._owe(tx, message, now)
-                await self._decided(tx, audit.Event.MESSAGE_DISCARDED, message, who=who, reason=reason, now=now)
-        self._wake.set()
-        await self._bell.call()
-        return done
-
-    async def _decided(
-        self, tx: Tx, event: audit.Event, message: Stored, *, who: str, reason: str, now: datetime
-    ) -> None:
-        await audit.record(
-            tx,
-            event,
-            now=now,
-            system=message.recipient,
-            municipality_cvr=message.municipality_cvr,
-            operation=message.operation,
-            besked_id=message.besked_id,
-            cpr_key=message.cpr_key,
-            reason=reason,
-            detail={"by": who},
-        )
 
     # --- the worker ---
 
@@ -474,6 +429,18 @@ class Delivery:
         """List the messages that were accepted after the one with this number, in the order of acceptance."""
         async with self._store.read() as tx:
             return await tx.all(ACCEPTED, after=after, limit=limit)
+
+
+async def owe(tx: Tx, message: Stored, now: datetime) -> None:
+    """Note an end that the sender must still hear of."""
+    await tx.run(
+        "INSERT INTO unheard (message_id, sender, municipality_cvr, since)"
+        " VALUES (%(message_id)s, %(sender)s, %(municipality_cvr)s, %(now)s) ON CONFLICT DO NOTHING",
+        message_id=message.message_id,
+        sender=message.sender,
+        municipality_cvr=message.municipality_cvr,
+        now=now,
+    )
 
 
 def _stuck(why: str) -> Outcome:

@@ -24,6 +24,14 @@ PAUSE: Final = 0.1  # seconds between two calls of one node
 LOG: Final = logging.getLogger(__name__)
 
 
+async def call(store: Store) -> None:
+    """Wake every node's worker now; a database that is away needs no waking."""
+    try:
+        await store.notify(CHANNEL)
+    except StoreError as error:
+        LOG.warning("bell.store", extra={"code": error.code})
+
+
 class Bell:
     """Rings for the workers of all nodes, this one's included, and hears the others ring."""
 
@@ -37,12 +45,9 @@ class Bell:
         self._rung.set()
 
     async def call(self) -> None:
-        """Wake every worker now; a database that is away needs no waking."""
+        """Wake every worker now."""
         self._rung.clear()
-        try:
-            await self._store.notify(CHANNEL)
-        except StoreError as error:
-            LOG.warning("bell.store", extra={"code": error.code})
+        await call(self._store)
 
     async def run(self) -> None:
         """Listen and ring until cancelled."""

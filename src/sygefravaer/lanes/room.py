@@ -202,6 +202,40 @@ class Lanes:
         check_move(Status.PARKED, Status.DISCARDED)
         return await tx.run(statements.DISCARD, message_id=message_id, receipt=receipt, now=now, detail=reason) > 0
 
+    async def move(
+        self,
+        tx: Tx,
+        lane_id: int,
+        message_ids: Collection[int],
+        *,
+        recipient: UUID,
+        now: datetime,
+        token: UUID | None = None,
+    ) -> bool:
+        """
+        Put messages of a lane that have not ended into the same case's lane of another recipient; needs `Store.tx`.
+
+        They keep their order, also among those that are there, are due at once, and begin anew: no failures, five
+        days. With a `token` the mover holds the lane they leave, and gives it up. False, and nothing is changed, while
+        somebody else holds either lane.
+        """
+        await tx.run(statements.MOVE_TARGET, lane_id=lane_id, recipient=recipient, now=now)
+        rows = await tx.all(statements.MOVE_LOCK, lane_id=lane_id, recipient=recipient)
+        holders = {row["lane_id"]: row["token"] for row in rows}
+        held = holders.pop(lane_id)
+        ((target, other),) = holders.items()
+        if held != token or other is not None:
+            return False
+        await tx.run(
+            statements.MOVE,
+            lane_id=lane_id,
+            target=target,
+            message_ids=list(message_ids),
+            recipient=recipient,
+            now=now,
+        )
+        return True
+
     async def repeats(self, tx: Tx, *, now: datetime, limit: int = BATCH) -> list[Stored]:
         """Take what is to be asked for again; the next time to ask is set at once, so no lease is needed."""
         due = [_there(_stored(row)) for row in await tx.all(statements.REPEATS_DUE, now=now, limit=limit)]

@@ -292,6 +292,42 @@ WITH moved AS (
 )
 UPDATE lane SET parked = false, open = open - 1, next_at = %(now)s FROM moved WHERE lane.lane_id = moved.lane_id"""
 
+MOVE_TARGET: Final = """
+INSERT INTO lane (recipient, municipality_cvr, case_key, open, next_at)
+SELECT %(recipient)s, municipality_cvr, case_key, 0, %(now)s FROM lane WHERE lane_id = %(lane_id)s
+ON CONFLICT DO NOTHING"""
+
+# Both rows in the order of their numbers: two who move in opposite directions wait for each other and no more.
+MOVE_LOCK: Final = """
+SELECT found.lane_id, found.token FROM lane AS mine JOIN lane AS found
+    ON found.recipient = ANY (ARRAY[mine.recipient, %(recipient)s::uuid])
+    AND found.municipality_cvr = mine.municipality_cvr AND found.case_key = mine.case_key
+WHERE mine.lane_id = %(lane_id)s
+ORDER BY found.lane_id FOR UPDATE OF found"""
+
+MOVE: Final = """
+WITH picked AS (
+    SELECT message_id, status FROM message
+    WHERE lane_id = %(lane_id)s AND status IN ('queued', 'sending', 'parked') AND message_id = ANY (%(message_ids)s)
+), moved AS (
+    UPDATE message SET
+        lane_id = %(target)s, recipient = %(recipient)s, status = 'queued', failures = 0, first_attempt_at = NULL
+    FROM picked WHERE message.message_id = picked.message_id
+    RETURNING picked.status
+), back AS (
+    UPDATE message SET status = 'queued'
+    WHERE lane_id = %(lane_id)s AND status IN ('queued', 'sending', 'parked') AND status = 'sending'
+      AND message_id <> ALL (%(message_ids)s)
+), counted AS (
+    SELECT count(*) AS number, count(*) FILTER (WHERE status = 'parked') > 0 AS parked FROM moved
+)
+UPDATE lane SET
+    open = open + CASE WHEN lane_id = %(target)s THEN number ELSE -number END,
+    parked = lane.parked AND (lane_id = %(target)s OR NOT counted.parked),
+    next_at = CASE WHEN lane_id = %(target)s AND open > 0 THEN next_at ELSE %(now)s END,
+    owner = NULL, token = NULL, lease_until = NULL
+FROM counted WHERE lane_id IN (%(lane_id)s, %(target)s)"""
+
 REPEATS_DUE: Final = f"""
 SELECT {COLUMNS} FROM message WHERE repeat_at <= %(now)s
 ORDER BY repeat_at, message_id LIMIT %(limit)s FOR UPDATE SKIP LOCKED"""
