@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import select
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Any, Final, TypeVar, cast
 
 import psycopg
 from psycopg import errors
@@ -27,10 +28,18 @@ class Connection(psycopg.AsyncConnection[DictRow]):
     warned: bool = False
 
 
+class LateError(psycopg.OperationalError):
+    """The server did not answer in time."""
+
+
 _DURABLE: Final = frozenset({"on", "remote_apply"})
 _PREPARED: Final = 500  # statements kept prepared per connection: more than the house has
+_UNHEARD: Final = (LateError, errors.AdminShutdown, errors.CrashShutdown, errors.QueryCanceled)
 _ONE_INSTANT: Final = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _RECONNECT: Final = 10.0  # seconds before a lost server is looked for anew; 60 s is promised
+STATEMENT: Final = 10.0  # seconds for one statement or commit: it may wait for a lock, a standby, or nobody at all
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,32 +56,37 @@ class Trail:
 
 
 class Tx:
-    """One transaction, or within `Store.read` one statement at a time."""
+    """
+    One transaction, or within `Store.read` one statement at a time.
 
-    def __init__(self, connection: Connection) -> None:
+    A statement that takes longer than `limit` seconds is cancelled at the server, and raises `StoreUnavailable`.
+    """
+
+    def __init__(self, connection: Connection, limit: float | None = STATEMENT) -> None:
         self._connection = connection
+        self._limit = limit
 
     async def run(self, statement: str, **params: object) -> int:
         """Carry out `statement` and give the number of rows it touched."""
         with translated():
-            return (await self._connection.execute(statement, params)).rowcount
+            return (await _within(self._limit, self._connection.execute(statement, params))).rowcount
 
     async def one(self, statement: str, **params: object) -> Row | None:
         """Give the first row, or None."""
         with translated():
-            return await (await self._connection.execute(statement, params)).fetchone()
+            return await (await _within(self._limit, self._connection.execute(statement, params))).fetchone()
 
     async def all(self, statement: str, **params: object) -> list[Row]:
         """Give every row."""
         with translated():
-            cursor = await self._connection.execute(statement, params)
+            cursor = await _within(self._limit, self._connection.execute(statement, params))
             return cast("list[Row]", await cursor.fetchall())
 
     async def many(self, statement: str, rows: Sequence[Mapping[str, object]]) -> None:
         """Carry out `statement` once for each of `rows`, without a round trip between."""
         with translated():
             async with self._connection.cursor() as cursor:
-                await cursor.executemany(statement, rows)
+                await _within(self._limit, cursor.executemany(statement, rows))
 
     @contextlib.asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:
@@ -124,21 +138,22 @@ class Store:
         await self._pool.close()
 
     @contextlib.asynccontextmanager
-    async def tx(self) -> AsyncIterator[Tx]:
+    async def tx(self, *, limit: float | None = STATEMENT) -> AsyncIterator[Tx]:
         """
         Open a transaction: committed when the block ends, rolled back when it raises.
 
-        `StoreUnavailable`: nothing happened. `CommitUnknown`: the connection died in the commit.
+        `StoreUnavailable`: nothing happened. `CommitUnknown`: the connection died in the commit, or the commit took
+        longer than `limit` seconds, which are also those of each statement.
         """
         connection = await self._take()
         try:
             await connection.set_autocommit(False)
             try:
-                yield Tx(connection)
+                yield Tx(connection, limit)
             except BaseException:
                 await _roll_back(connection)
                 raise
-            await _commit(connection)
+            await _commit(connection, limit)
         finally:
             if not connection.closed:
                 await connection.set_autocommit(True)
@@ -186,24 +201,33 @@ async def _configure(connection: Connection) -> None:
     connection.add_notice_handler(note)
 
 
+async def _within(limit: float | None, work: Awaitable[_T]) -> _T:
+    """Wait for the server, but not for ever: psycopg then has it cancelled, or lets the connection go."""
+    try:
+        async with asyncio.timeout(limit):
+            return await work
+    except TimeoutError as error:
+        raise LateError from error
+
+
 async def _lives(connection: Connection) -> bool:
     """Ask the server only if the socket of an idle connection has something to say, which mostly is its end."""
     poll = select.poll()
     poll.register(connection.fileno(), select.POLLIN)
     if poll.poll(0):
         try:
-            await AsyncConnectionPool.check_connection(connection)
+            await _within(STATEMENT, AsyncConnectionPool.check_connection(connection))
         except psycopg.Error:
             await connection.close()
     return not connection.closed
 
 
-async def _commit(connection: Connection) -> None:
+async def _commit(connection: Connection, limit: float | None) -> None:
     connection.warned = False
     try:
-        await connection.commit()
+        await _within(limit, connection.commit())
     except psycopg.Error as error:
-        if connection.closed or isinstance(error, errors.AdminShutdown | errors.CrashShutdown | errors.QueryCanceled):
+        if connection.closed or isinstance(error, _UNHEARD):
             raise CommitUnknown from error
         await _roll_back(connection)
         raise _ours(error) from error
@@ -213,8 +237,10 @@ async def _commit(connection: Connection) -> None:
 
 async def _roll_back(connection: Connection) -> None:
     if not connection.closed:
-        with contextlib.suppress(psycopg.Error):  # a dead connection has rolled back by itself
-            await connection.rollback()
+        try:
+            await _within(STATEMENT, connection.rollback())
+        except psycopg.Error:  # a dead connection rolls back by itself
+            await connection.close()
 
 
 @contextlib.contextmanager
