@@ -137,18 +137,35 @@ class Rig:
         self.urls = {}
         receivers = ((KSD, Service.SYGEFRAVAER), *((jobcenter, Service.SYGEFRAVAER_JC) for jobcenter in JOBCENTERS))
         for spec, service in receivers:
-            handlers = {
-                name: self._apply for name, row in OPERATIONS.items() if row.service is service and not row.lookup
-            }
             issued = self.certificates.systems[spec.name]
             tls = server_tls(issued.certificate, issued.key, self.pki.ca)
-            server = Server(Endpoint(service, handlers, clock=clock), tls=tls)
+            server = Server(Endpoint(service, self._handlers(service), clock=clock), tls=tls)
             await server.start()
             self._stack.push_async_callback(server.stop)
             self.urls[spec.name] = f"https://localhost:{server.port}"
+        await self._lay()
         await seed.register(self.dsn, self.certificates, self.urls)
+        self.layout.config("gateway").write_text(toml(self._settings()), encoding="utf-8")
+        self._stack.push_async_callback(self._close_sessions)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop_gateway()
+        await self._stack.aclose()
+
+    # --- what another rig may have otherwise ---
+
+    def _handlers(self, service: Service) -> dict:
+        """Say what a receiver of this service does with each operation."""
+        return {name: self._apply for name, row in OPERATIONS.items() if row.service is service and not row.lookup}
+
+    async def _lay(self) -> None:
+        """Put something between the parts, before their addresses are registered."""
+
+    def _settings(self) -> dict:
+        """Give the settings of the gateway."""
         own = self.certificates.platform
-        settings = {
+        return {
             "part": "gateway",
             "vault": self.layout.vault(GATEWAY.schema),
             "listen": {
@@ -163,13 +180,6 @@ class Rig:
             "delivery": {"timeout": 2.0, "lease": LEASE},
             "client": {"certificate": own.certificate, "key": own.key, "ca": self.pki.ca},
         }
-        self.layout.config("gateway").write_text(toml(settings), encoding="utf-8")
-        self._stack.push_async_callback(self._close_sessions)
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.stop_gateway()
-        await self._stack.aclose()
 
     # --- the gateway ---
 
