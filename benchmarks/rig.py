@@ -113,6 +113,7 @@ class Rig:
         self.layout = Layout(directory / "rig")
         self.server = EmbeddedServer(directory / "pg")
         self.pause = 0.0
+        self.environment: dict[str, str] = {}  # of the gateway, besides that of this process
         self._stack = AsyncExitStack()
         self._process: subprocess.Popen[bytes] | None = None
         self._sessions: dict[str, aiohttp.ClientSession] = {}
@@ -185,7 +186,7 @@ class Rig:
 
     async def start_gateway(self, fuse: str | None = None) -> None:
         """Start the gateway's process and wait until it takes connections."""
-        environment = {key: value for key, value in os.environ.items() if key != failpoint.VARIABLE}
+        environment = {key: value for key, value in os.environ.items() if key != failpoint.VARIABLE} | self.environment
         if fuse is not None:
             environment[failpoint.VARIABLE] = fuse
         with self.layout.log("gateway").open("ab") as log:

@@ -19,17 +19,17 @@ import secrets
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID, uuid4
 
 import psycopg
 
 from ordeal.cluster import Cluster
-from ordeal.street import Letter, Street
+from ordeal.street import Flow, Street, say, verdict
 
 RESUMES = 60.0  # promised
-LANES = 4  # of each operation
+LANES = 8  # of each operation
 SENDS = ("SendForretningsSvar", "SendHaendelseSygefravaerssag")  # one in each direction
 LONG = 50.0  # seconds that a sender waits whose commit is held up
 
@@ -57,52 +57,6 @@ class Ward(Street):
             return {row[0] for row in connection.execute("SELECT besked_id FROM platform.message").fetchall()}
 
 
-@dataclass(kw_only=True)
-class Flow:
-    """Senders who go on until they are stopped."""
-
-    street: Street
-    lanes: list[list[Letter]] = field(default_factory=list)
-    acknowledged: list[tuple[float, float]] = field(default_factory=list)  # first sent, first acknowledged
-    _end: asyncio.Event = field(default_factory=asyncio.Event)
-    _tasks: list[asyncio.Task[None]] = field(default_factory=list)
-
-    def start(self) -> None:
-        """Begin."""
-        self.lanes = self.street.letters(SENDS, lanes=LANES, each=1)
-        for lane in self.lanes:
-            self._tasks.append(asyncio.create_task(self._send(lane)))
-
-    async def _send(self, lane: list[Letter]) -> None:
-        while True:
-            letter, begun = lane[-1], time.monotonic()
-            while not letter.acknowledged:
-                if (await self.street.once(letter)).code is None:
-                    await asyncio.sleep(0.25)
-            self.acknowledged.append((begun, time.monotonic()))
-            if self._end.is_set():
-                return
-            lane.append(self.street.letter(letter.operation, letter.lane))
-            await asyncio.sleep(0.02)
-
-    def told(self) -> set[UUID]:
-        """Give what has been acknowledged so far."""
-        return {letter.besked_id for lane in self.lanes for letter in lane if letter.acknowledged}
-
-    async def stop(self, within: float) -> bool:
-        """Let each lane come to its end; say whether all did."""
-        self._end.set()
-        finals = [asyncio.create_task(self._finish(task, lane)) for task, lane in zip(self._tasks, self.lanes, strict=True)]
-        _, late = await asyncio.wait(finals, timeout=within)
-        for task in late:
-            task.cancel()
-        return not late
-
-    async def _finish(self, task: asyncio.Task[None], lane: list[Letter]) -> None:
-        await task
-        await self.street.deliver(lane)
-
-
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
     """What came of killing the primary once."""
@@ -117,7 +71,7 @@ class Outcome:
     def __str__(self) -> str:
         return (
             f"{self.before} acknowledged before the kill, {self.lost} lost; resumed after {self.resumed:.1f} s, every lane "
-            f"after {self.every:.1f} s; {self.messages} messages: {'; '.join(self.wrong) or 'each applied once, in order'}"
+            f"after {self.every:.1f} s; {self.messages} messages: {verdict(self.wrong)}"
         )
 
     @property
@@ -128,7 +82,7 @@ class Outcome:
 
 async def kill_primary(ward: Ward, *, seconds: float) -> Outcome:
     """Kill the primary in the middle of some seconds of load, and promote the standby."""
-    flow = Flow(street=ward)
+    flow = Flow(street=ward, operations=SENDS, wide=LANES)
     flow.start()
     await asyncio.sleep(seconds)
     before, killed = flow.told(), time.monotonic()
@@ -198,7 +152,7 @@ async def run(times: int, seconds: float) -> int:
                     await ward.cluster.reseed()
                 outcome = await kill_primary(ward, seconds=seconds)
                 broken += not outcome.held
-                print(f"kill {number + 1}: {outcome}", flush=True)
+                say(f"kill {number + 1}: {outcome}")
             for how in ("cancel", "terminate", "patience"):
                 for then_lost in (False, True):
                     if ward.cluster.alone:
@@ -206,7 +160,7 @@ async def run(times: int, seconds: float) -> int:
                     wrong = await cancelled(ward, how, then_lost=then_lost)
                     broken += bool(wrong)
                     after = "the primary lost after it" if then_lost else "the standby back"
-                    print(f"commit waits for the standby, {how}, {after}: {'; '.join(wrong) or 'unknown, then one effect'}", flush=True)
+                    say(f"commit waits for the standby, {how}, {after}: {verdict(wrong, 'unknown, then one effect')}")
             await ward.stop_gateway()
     return broken
 
@@ -219,7 +173,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=5.0, help="of load before and after each")
     given = parser.parse_args(argv)
     broken = asyncio.run(run(given.times, given.seconds))
-    print(f"{broken} times the promise did not hold" if broken else "the promise held every time")
+    say(f"{broken} times the promise did not hold" if broken else "the promise held every time")
     return int(broken > 0)
 
 

@@ -230,7 +230,7 @@ class Proxy:
         if isinstance(toxic, Down):
             if way is Way.UP:
                 await self._refuse()
-            self.cut()
+            self.count["down"] += self.cut()
 
     async def clear(self) -> None:
         """Take every toxic away; connections that have swallowed something stay as they are."""

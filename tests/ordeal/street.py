@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -30,7 +31,20 @@ from sygefravaer.endpoint import Call
 LOOKUPS = tuple(name for name, operation in OPERATIONS.items() if operation.lookup)
 PATIENCE = 4.0  # seconds that a sender waits for an answer
 AGAIN = 0.25  # seconds until he tries again; the contract's minute would only make the trial long
+SHOWN = 3
 ACKNOWLEDGED = frozenset({"OK", "ADVARSEL"})
+
+
+def say(line: object) -> None:
+    """Print a line of the report at once."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def verdict(wrong: Sequence[str], well: str = "each applied once, in order") -> str:
+    """Say what was wrong, not all of it when it is much."""
+    more = f"; and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
+    return "; ".join(wrong[:SHOWN]) + more if wrong else well
 
 
 @dataclass(kw_only=True)
@@ -42,7 +56,8 @@ class Letter:
     lane: UUID
     body: bytes
     told: list[Told] = field(default_factory=list)
-    blamed: int = 0  # Client faults: the sender is told that it is his fault
+    faults: int = 0  # Server faults: it did not work, and he may try again
+    blamed: int = 0  # Client faults: he is told that it is his own fault
 
     @property
     def acknowledged(self) -> bool:
@@ -53,6 +68,30 @@ class Letter:
     def final(self) -> Told | None:
         """Give the receipt that will not change."""
         return next((one for one in self.told if one.final), None)
+
+
+def compare(lanes: Iterable[Sequence[Letter]], applied: Mapping[str, Sequence[UUID]]) -> list[str]:
+    """Give what the promise does not allow; `applied` is what the receivers have, by lane, in the order of applying."""
+    wrong: list[str] = []
+    for lane in lanes:
+        there, where = applied.get(str(lane[0].lane), ()), f"lane {lane[0].lane} of {lane[0].operation}"
+        times = Counter(there)
+        sent = [letter.besked_id for letter in lane]
+        if list(dict.fromkeys(one for one in there if one in sent)) != [one for one in sent if times[one]]:
+            wrong.append(f"{where}: not in the order of sending")
+        if set(there) - set(sent):
+            wrong.append(f"{where}: something that was not sent there")
+        for letter in lane:
+            which, number = f"{letter.operation} {letter.besked_id}", times[letter.besked_id]
+            if not number:
+                wrong.append(f"{which}: {'acknowledged and ' if letter.acknowledged else ''}not applied")
+            if number > 1:
+                wrong.append(f"{which}: applied {number} times")
+            if any(one.code == "FEJL" for one in letter.told) or letter.blamed:
+                wrong.append(f"{which}: refused, and nothing was wrong with it")
+            if len({one.raw for one in letter.told if one.final}) != 1:
+                wrong.append(f"{which}: no final receipt, or two that differ")
+    return wrong
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,7 +190,9 @@ class Street(Rig):
         body = await self.post(OPERATIONS[letter.operation], letter.body, patience=patience)
         told = read(body or b"")
         letter.told.append(told)
-        letter.blamed += body is not None and told.code is None and b":Client<" in body
+        if body is not None and told.code is None:
+            letter.faults += b"Server</faultcode>" in body
+            letter.blamed += b"Client</faultcode>" in body
         return told
 
     async def deliver(self, lane: Sequence[Letter]) -> None:
@@ -211,9 +252,7 @@ class Street(Rig):
             issued = self.certificates.systems[name]
             context = ssl.create_default_context(cafile=str(self.pki.ca))
             context.load_cert_chain(issued.certificate, issued.key)
-            self._sessions[name] = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(ssl=context, limit=0)
-            )
+            self._sessions[name] = aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context, limit=0))
         return self._sessions[name]
 
     async def leave(self) -> None:
@@ -225,29 +264,12 @@ class Street(Rig):
 
     async def judge(self, lanes: Iterable[Sequence[Letter]]) -> list[str]:
         """Compare what the senders were told with what the receivers have; give what the promise does not allow."""
-        wrong: list[str] = []
         lanes = list(lanes)
         applied: dict[str, list[UUID]] = defaultdict(list)
-        by_id = {letter.besked_id: letter for lane in lanes for letter in lane}
         for name in {lane[0].operation for lane in lanes}:
             for besked_id, lane in await self.applied(name):
-                if besked_id in by_id:
-                    applied[lane].append(besked_id)
-        times = Counter(one for found in applied.values() for one in found)
-        for lane in lanes:
-            if applied[str(lane[0].lane)] != [one.besked_id for one in lane]:
-                wrong.append(f"lane {lane[0].lane} of {lane[0].operation}: not what was sent, in its order")
-        for letter in by_id.values():
-            where = f"{letter.operation} {letter.besked_id}"
-            if letter.acknowledged and not times[letter.besked_id]:
-                wrong.append(f"{where}: acknowledged and lost")
-            if times[letter.besked_id] > 1:
-                wrong.append(f"{where}: applied {times[letter.besked_id]} times")
-            if any(one.code == "FEJL" for one in letter.told) or letter.blamed:
-                wrong.append(f"{where}: refused, and nothing was wrong with it")
-            if len({one.raw for one in letter.told if one.final}) != 1:
-                wrong.append(f"{where}: no final receipt, or two that differ")
-        return wrong
+                applied[lane].append(besked_id)
+        return compare(lanes, applied)
 
     def orphans(self) -> int:
         """Count the gateway's sockets that are none of the connections that it holds through a proxy."""
@@ -262,3 +284,53 @@ class Street(Rig):
                 return False
             await asyncio.sleep(0.2)
         return True
+
+
+@dataclass(kw_only=True)
+class Flow:
+    """Senders who go on until they are stopped."""
+
+    street: Street
+    operations: Sequence[str] = SENDS
+    wide: int = 4  # lanes of each operation
+    lanes: list[list[Letter]] = field(default_factory=list)
+    acknowledged: list[tuple[float, float]] = field(default_factory=list)  # first sent, first acknowledged
+    _end: asyncio.Event = field(default_factory=asyncio.Event)
+    _tasks: list[asyncio.Task[None]] = field(default_factory=list)
+
+    def start(self) -> None:
+        """Begin."""
+        self.lanes = self.street.letters(self.operations, lanes=self.wide, each=1)
+        for lane in self.lanes:
+            self._tasks.append(asyncio.create_task(self._send(lane)))
+
+    async def _send(self, lane: list[Letter]) -> None:
+        while True:
+            letter, begun = lane[-1], time.monotonic()
+            while not letter.acknowledged:
+                if (await self.street.once(letter)).code is None:
+                    await asyncio.sleep(0.25)
+            self.acknowledged.append((begun, time.monotonic()))
+            if self._end.is_set():
+                return
+            lane.append(self.street.letter(letter.operation, letter.lane))
+            await asyncio.sleep(0.02)
+
+    def told(self) -> set[UUID]:
+        """Give what has been acknowledged so far."""
+        return {letter.besked_id for lane in self.lanes for letter in lane if letter.acknowledged}
+
+    async def stop(self, within: float) -> bool:
+        """Let each lane come to its end; say whether all did."""
+        self._end.set()
+        finals = [
+            asyncio.create_task(self._finish(task, lane)) for task, lane in zip(self._tasks, self.lanes, strict=True)
+        ]
+        _, late = await asyncio.wait(finals, timeout=within)
+        for task in late:
+            task.cancel()
+        return not late
+
+    async def _finish(self, task: asyncio.Task[None], lane: list[Letter]) -> None:
+        await task
+        await self.street.deliver(lane)

@@ -22,9 +22,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ordeal.proxy import TOXICS, Proxy, Toxic, Way
-from ordeal.street import LOOKUPS, Held, Street
+from ordeal.street import LOOKUPS, Held, Street, say, verdict
 
-HOLD = 2.5  # seconds that a toxic is on
+HOLD = {"clients": 2.5, "receivers": 2.5, "database": 7.0}  # seconds that a toxic is on: longer than patience lasts
 RESUMES = 60.0  # seconds within which everything has come to its end after it
 QUIET = 120.0  # seconds within which the gateway has let go of what leads nowhere: longest is a kept connection, 75 s
 
@@ -46,10 +46,9 @@ class Row:
     HEAD = "leg        toxic       way   hit   unanswered  resumed s  sockets  threads  promise"
 
     def __str__(self) -> str:
-        verdict = "holds" if not self.wrong else "; ".join(self.wrong)
         return (
             f"{self.leg:<10} {self.toxic:<11} {self.way:<5} {self.hit:>4}  {self.missed:>10}  {self.resumed:>9.1f}  "
-            f"{self.orphans:>+7}  {self.threads:>+7}  {verdict}"
+            f"{self.orphans:>+7}  {self.threads:>+7}  {verdict(self.wrong, 'holds')}"
         )
 
     @property
@@ -80,7 +79,9 @@ class Trial:
         await street.leave()
         self._threads = Held.of(street.pid).threads
 
-    async def row(self, leg: str, toxic: Toxic, way: Way, *, lanes: int = 2, each: int = 3) -> Row:
+    async def row(
+        self, leg: str, toxic: Toxic, way: Way, *, lanes: int = 2, each: int = 3, hold: float | None = None
+    ) -> Row:
         """Put a toxic on a leg for a while."""
         street = self.street
         proxies, _ = street.legs[leg]
@@ -90,7 +91,7 @@ class Trial:
         letters, enough = street.letters(lanes=lanes, each=each), asyncio.Event()
         asks = [asyncio.create_task(street.look_up(name, enough)) for name in LOOKUPS]
         sends = [asyncio.create_task(street.deliver(lane)) for lane in letters]
-        await asyncio.sleep(HOLD)
+        await asyncio.sleep(HOLD[leg] if hold is None else hold)
         for proxy in proxies:
             await proxy.clear()
         gone = time.monotonic()
@@ -148,20 +149,19 @@ async def run(legs: Sequence[str], toxics: Sequence[Toxic], seed: int) -> int:
         async with Street(Path(directory), seed=seed) as street:
             trial = Trial(street)
             await trial.warm()
-            print(Row.HEAD, flush=True)
+            say(Row.HEAD)
             for leg in legs:
                 for toxic in toxics:
                     for way in Way:
                         row = await trial.row(leg, toxic, way)
                         broken += not row.held
-                        print(row, flush=True)
+                        say(row)
                 begun = time.monotonic()
                 let_go = await trial.lets_go(leg)
                 broken += not let_go
-                print(
+                say(
                     f"{leg:<10} connections that lead nowhere: "
-                    + (f"all given up, the last {time.monotonic() - begun:.0f} s later" if let_go else "KEPT"),
-                    flush=True,
+                    + (f"all given up, the last {time.monotonic() - begun:.0f} s later" if let_go else "KEPT")
                 )
             await street.stop_gateway()
     return broken
@@ -176,10 +176,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--toxic", action="append", choices=tuple(names))
     parser.add_argument("--seed", type=int, default=secrets.randbelow(1 << 32))
     given = parser.parse_args(argv)
-    print(f"seed {given.seed}")
+    say(f"seed {given.seed}")
     legs = given.leg or ("clients", "receivers", "database")
     broken = asyncio.run(run(legs, [names[name] for name in given.toxic or names], given.seed))
-    print(f"{broken} rows did not hold" if broken else "the promise held in every row")
+    say(f"{broken} rows did not hold" if broken else "the promise held in every row")
     return int(broken > 0)
 
 
