@@ -64,13 +64,13 @@ class Trial:
         self.street = street
         self._sockets = self._threads = 0
 
-    async def warm(self) -> None:
+    async def warm(self, *, rounds: int = 2) -> None:
         """See what the gateway holds before anybody calls; then let it make what it makes once: threads of its pools."""
         street = self.street
         await street.start_gateway()
         await asyncio.sleep(1.0)
         self._sockets = street.orphans()
-        for _ in range(2):
+        for _ in range(rounds):
             lanes, enough = street.letters(lanes=4, each=2), asyncio.Event()
             enough.set()
             await asyncio.gather(*map(street.deliver, lanes), *(street.look_up(name, enough) for name in LOOKUPS * 8))
