@@ -84,6 +84,7 @@ async def kill_primary(ward: Ward, *, seconds: float) -> Outcome:
     """Kill the primary in the middle of some seconds of load, and promote the standby."""
     flow = Flow(street=ward, operations=SENDS, wide=LANES)
     flow.start()
+    await ward.until(lambda: len(flow.acknowledged) >= len(flow.lanes), RESUMES)
     await asyncio.sleep(seconds)
     before, killed = flow.told(), time.monotonic()
     await ward.cluster.fail_over()

@@ -117,6 +117,7 @@ async def database_full(shelf: Shelf, *, seconds: float, crash: bool) -> Outcome
     """Fill the database's disk for some seconds; with `crash` until the server cannot write ahead and ends itself."""
     flow = Flow(street=shelf, operations=SENDS)
     flow.start()
+    await shelf.until(lambda: len(flow.acknowledged) >= len(flow.lanes), RESUMES)
     await asyncio.sleep(seconds)
     logged = len(shelf.kept.log)
     shelf.disk.fill()
@@ -167,7 +168,7 @@ async def own_disk_full(shelf: Shelf, *, seconds: float) -> Outcome:
     wrong = []
     flow = Flow(street=shelf, operations=SENDS)
     flow.start()
-    await asyncio.sleep(seconds / 2)
+    await shelf.until(lambda: len(flow.acknowledged) >= len(flow.lanes), RESUMES)
     shelf.own.fill()
     _refuse(shelf)
     await asyncio.sleep(seconds / 2)
