@@ -106,7 +106,7 @@ class Trial:
         await asyncio.gather(*late, return_exceptions=True)
         wrong += await street.judge(letters)
         await street.leave()
-        await street.until(lambda: street.orphans() <= self._sockets, 20)
+        await street.until(lambda: street.orphans() == self._sockets, 20)
         every = [letter for lane in letters for letter in lane]
         return Row(
             leg=leg,
