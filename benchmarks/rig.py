@@ -113,6 +113,7 @@ class Rig:
         self.layout = Layout(directory / "rig")
         self.server = EmbeddedServer(directory / "pg")
         self.pause = 0.0
+        self.environment: dict[str, str] = {}  # of the gateway, besides that of this process
         self._stack = AsyncExitStack()
         self._process: subprocess.Popen[bytes] | None = None
         self._sessions: dict[str, aiohttp.ClientSession] = {}
@@ -137,18 +138,35 @@ class Rig:
         self.urls = {}
         receivers = ((KSD, Service.SYGEFRAVAER), *((jobcenter, Service.SYGEFRAVAER_JC) for jobcenter in JOBCENTERS))
         for spec, service in receivers:
-            handlers = {
-                name: self._apply for name, row in OPERATIONS.items() if row.service is service and not row.lookup
-            }
             issued = self.certificates.systems[spec.name]
             tls = server_tls(issued.certificate, issued.key, self.pki.ca)
-            server = Server(Endpoint(service, handlers, clock=clock), tls=tls)
+            server = Server(Endpoint(service, self._handlers(service), clock=clock), tls=tls)
             await server.start()
             self._stack.push_async_callback(server.stop)
             self.urls[spec.name] = f"https://localhost:{server.port}"
+        await self._lay()
         await seed.register(self.dsn, self.certificates, self.urls)
+        self.layout.config("gateway").write_text(toml(self._settings()), encoding="utf-8")
+        self._stack.push_async_callback(self._close_sessions)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop_gateway()
+        await self._stack.aclose()
+
+    # --- what another rig may have otherwise ---
+
+    def _handlers(self, service: Service) -> dict:
+        """Say what a receiver of this service does with each operation."""
+        return {name: self._apply for name, row in OPERATIONS.items() if row.service is service and not row.lookup}
+
+    async def _lay(self) -> None:
+        """Put something between the parts, before their addresses are registered."""
+
+    def _settings(self) -> dict:
+        """Give the settings of the gateway."""
         own = self.certificates.platform
-        settings = {
+        return {
             "part": "gateway",
             "vault": self.layout.vault(GATEWAY.schema),
             "listen": {
@@ -163,19 +181,12 @@ class Rig:
             "delivery": {"timeout": 2.0, "lease": LEASE},
             "client": {"certificate": own.certificate, "key": own.key, "ca": self.pki.ca},
         }
-        self.layout.config("gateway").write_text(toml(settings), encoding="utf-8")
-        self._stack.push_async_callback(self._close_sessions)
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.stop_gateway()
-        await self._stack.aclose()
 
     # --- the gateway ---
 
     async def start_gateway(self, fuse: str | None = None) -> None:
         """Start the gateway's process and wait until it takes connections."""
-        environment = {key: value for key, value in os.environ.items() if key != failpoint.VARIABLE}
+        environment = {key: value for key, value in os.environ.items() if key != failpoint.VARIABLE} | self.environment
         if fuse is not None:
             environment[failpoint.VARIABLE] = fuse
         with self.layout.log("gateway").open("ab") as log:

@@ -287,6 +287,22 @@ def test_a_missing_key_or_anchor_file_is_named(tmp_path):
         audit.read_anchors(tmp_path / "anchors")
 
 
+async def test_an_anchor_that_a_full_disk_cut_off_does_not_spoil_the_next(store, sealer, key, tmp_path):
+    """The file can be read again once there is room, and knows all anchors that were written whole."""
+    await write(store)
+    await sealer.seal()
+    await sealer.anchor()
+    path = tmp_path / "anchors"
+    whole = path.read_bytes()
+    path.write_bytes(whole + whole[:-9])
+
+    await sealer.anchor()
+    anchors = audit.read_anchors(path)
+    assert [anchor.seq for anchor in anchors] == [1, 1]
+    assert path.read_bytes().startswith(whole)
+    assert (await audit.verify(store, key=key, anchors=anchors)).findings == ()
+
+
 def test_an_anchor_file_loses_only_a_line_that_a_crash_cut_off(tmp_path):
     """A half line at the end is a crash; one in the middle is a hand."""
     path = tmp_path / "anchors"

@@ -200,6 +200,23 @@ async def test_a_connection_that_dies_in_the_commit_is_unknown(embedded, store):
         await insert_in_a_block(store.tx(), "perhaps", meanwhile=cut)
 
 
+async def test_a_statement_that_waits_for_ever_is_cancelled_and_its_connection_goes_on(make_store):
+    """A lock that somebody keeps holds up a call for a while, never for good, and leaves nothing behind."""
+    store = await make_store(size=2)
+    async with store.tx() as tx:
+        await tx.run("CREATE TABLE thing (name text PRIMARY KEY, size integer)")
+    async with store.tx() as holder:
+        await holder.run("LOCK TABLE thing")
+        with pytest.raises(StoreUnavailable, match="LateError"):
+            await insert_in_a_block(store.tx(limit=0.2), "late")
+        rows = await holder.all("SELECT FROM pg_locks WHERE NOT granted AND relation = 'thing'::regclass")
+        assert rows == []
+
+    async with store.tx() as one, store.tx() as other:
+        assert await insert(one, "one") + await insert(other, "other") == 2
+    assert await names(store) == ["one", "other"]
+
+
 async def test_a_statement_of_its_own_whose_connection_dies_is_unknown_if_it_writes(embedded, store):
     """It may have committed unheard; one that only reads did nothing. The dead connections cost no second error."""
     cut = end_connections(embedded, store.schema)
@@ -464,6 +481,8 @@ async def test_a_commit_whose_wait_for_the_standby_was_cancelled_is_unknown(serv
                     )
             with pytest.raises(CommitUnknown):
                 await commit
+        with pytest.raises(CommitUnknown):  # nor does anybody wait for ever for a standby that is away
+            await insert_in_a_block(store.tx(limit=0.3), "perhaps too")
         await connection.execute("ALTER SYSTEM RESET synchronous_standby_names")
         await connection.execute("SELECT pg_reload_conf()")
     await store.close()

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import logging
@@ -10,7 +11,7 @@ from uuid import uuid4
 
 import pytest
 
-from sygefravaer.telemetry import CALL, JsonLines, start_logging
+from sygefravaer.telemetry import CALL, JsonLines, Lines, start_logging
 
 
 @pytest.fixture
@@ -83,6 +84,34 @@ def test_an_error_that_was_never_raised_has_no_place(log):
     logger.error("call.failed", exc_info=ValueError("x"))
 
     assert lines()[0]["exception"] == ["ValueError at ?"]
+
+
+def test_lines_that_a_full_disk_does_not_take_are_counted_and_told_when_there_is_room(tmp_path):
+    """Nothing that is done fails for it, and the log says that something is missing."""
+
+    class Disk(io.StringIO):
+        full = True
+
+        def write(self, text):
+            if self.full:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return super().write(text)
+
+    disk = Disk()
+    handler = Lines(disk)
+    handler.setFormatter(JsonLines())
+    logger = logging.getLogger(f"sygefravaer.test.{uuid4()}")
+    logger.propagate = False
+    logger.addHandler(handler)
+    logger.warning("one")
+    logger.warning("two")
+    disk.full = False
+    logger.warning("three")
+    logger.warning("four")
+
+    lines = [json.loads(line) for line in disk.getvalue().splitlines()]
+    assert [line["event"] for line in lines] == ["three", "log.lines_missed", "four"]
+    assert lines[1]["lines"] == 2
 
 
 def test_start_logging_takes_the_whole_process(monkeypatch):

@@ -14,6 +14,7 @@ import asyncio
 import base64
 import binascii
 import contextlib
+import errno
 import hmac
 import json
 import logging
@@ -205,6 +206,7 @@ KEY_BYTES: Final = 32
 SEAL_EVERY: Final = 0.5  # seconds of machine time
 ANCHOR_EVERY: Final = 60.0
 _BATCH: Final = 2_000
+_LINE: Final = 4096  # bytes; far more than a line of the anchor file has
 _FIRST: Final = b"sygefravaer audit 1"
 _SEALED: Final = ("audit_id", *_TYPES)
 
@@ -332,11 +334,19 @@ class Sealer:
 
 
 def _append(path: Path, line: str) -> None:
-    handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-    with os.fdopen(handle, "a", encoding="ascii") as file:
-        file.write(line + "\n")
-        file.flush()
-        os.fsync(file.fileno())
+    """Write a line whole or, when the disk is full, raise; half a line that was left before goes first."""
+    handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
+    try:
+        size = os.fstat(handle).st_size
+        tail = os.pread(handle, _LINE, max(0, size - _LINE))
+        if half := len(tail) - (tail.rfind(b"\n") + 1):
+            os.ftruncate(handle, size - half)
+        whole = f"{line}\n".encode("ascii")
+        if os.write(handle, whole) < len(whole):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -53,6 +53,28 @@ def _outline(error: BaseException | None) -> list[str]:
     return outline
 
 
+class Lines(logging.StreamHandler[TextIO]):
+    """Writes lines. Those that a full disk does not take are counted, and the next one that it takes says how many."""
+
+    _missed = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line; nothing that goes on in the process depends on it."""
+        missed = self._missed
+        super().emit(record)
+        if missed and self._missed == missed:
+            self._missed = 0
+            told = {"name": __name__, "levelname": "WARNING", "msg": "log.lines_missed", "lines": missed}
+            super().emit(logging.makeLogRecord(told))
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  as logging has it
+        """Count a line that could not be written; a mistake in the code is told as ever."""
+        if isinstance(sys.exc_info()[1], OSError):
+            self._missed += 1
+        else:
+            super().handleError(record)
+
+
 def tell_supervisor(state: str) -> None:
     """Tell systemd, or whoever else set NOTIFY_SOCKET as it does, what the process has come to (`READY=1`)."""
     address = os.environ.get("NOTIFY_SOCKET", "")
@@ -66,7 +88,7 @@ def tell_supervisor(state: str) -> None:
 
 def start_logging(stream: TextIO | None = None, *, level: int = logging.INFO) -> None:
     """Send every log line of this process to `stream` (standard error), as JSON lines."""
-    handler = logging.StreamHandler(stream or sys.stderr)
+    handler = Lines(stream or sys.stderr)
     handler.setFormatter(JsonLines())
     root = logging.getLogger()
     root.handlers[:] = [handler]

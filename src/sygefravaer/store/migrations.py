@@ -68,7 +68,7 @@ async def migrate(
 
 async def _migrate(store: Store, rooms: Sequence[tuple[str, Sequence[str]]], now: datetime) -> list[str]:
     done: list[str] = []
-    async with store.tx() as tx:
+    async with store.tx(limit=None) as tx:  # as long as it takes, or as another process does
         await tx.one("SELECT pg_advisory_xact_lock(hashtextextended(%(name)s, 0))", name=f"migrate {store.schema}")
         await tx.run(_LOCK_PATIENCE)
         await tx.run(_MIGRATION_TABLE)

@@ -8,9 +8,9 @@ import contextlib
 import logging
 import re
 import select
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Any, Final, TypeVar, cast
 
 import psycopg
 from psycopg import errors, sql
@@ -30,10 +30,16 @@ class Connection(psycopg.AsyncConnection[DictRow]):
     warned: bool = False
 
 
+class LateError(psycopg.OperationalError):
+    """The server did not answer in time."""
+
+
 _DURABLE: Final = frozenset({"on", "remote_apply"})
 _PREPARED: Final = 500  # statements kept prepared per connection: more than the house has
+_UNHEARD: Final = (LateError, errors.AdminShutdown, errors.CrashShutdown, errors.QueryCanceled)
 _ONE_INSTANT: Final = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _RECONNECT: Final = 10.0  # seconds before a lost server is looked for anew; 60 s is promised
+STATEMENT: Final = 10.0  # seconds for one statement or commit: it may wait for a lock, a standby, or nobody at all
 _LISTEN_AGAIN: Final = 1.0  # seconds before a listener that lost its connection looks for the server
 _STILL_THERE: Final = 20.0  # seconds of silence after which a listener asks whether its server is there
 _GONE: Final[Mapping[str, str | int]] = {
@@ -48,6 +54,8 @@ _GONE: Final[Mapping[str, str | int]] = {
 _WRITING: Final = re.compile(r"\b(?:INSERT|UPDATE|DELETE)\b")
 
 LOG: Final = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,32 +72,37 @@ class Trail:
 
 
 class Tx:
-    """One transaction, or within `Store.read` one statement at a time."""
+    """
+    One transaction, or within `Store.read` one statement at a time.
 
-    def __init__(self, connection: Connection) -> None:
+    A statement that takes longer than `limit` seconds is cancelled at the server, and raises `StoreUnavailable`.
+    """
+
+    def __init__(self, connection: Connection, limit: float | None = STATEMENT) -> None:
         self._connection = connection
+        self._limit = limit
 
     async def run(self, statement: str, **params: object) -> int:
         """Carry out `statement` and give the number of rows it touched."""
         with self._at(statement):
-            return (await self._connection.execute(statement, params)).rowcount
+            return (await _within(self._limit, self._connection.execute(statement, params))).rowcount
 
     async def one(self, statement: str, **params: object) -> Row | None:
         """Give the first row, or None."""
         with self._at(statement):
-            return await (await self._connection.execute(statement, params)).fetchone()
+            return await (await _within(self._limit, self._connection.execute(statement, params))).fetchone()
 
     async def all(self, statement: str, **params: object) -> list[Row]:
         """Give every row."""
         with self._at(statement):
-            cursor = await self._connection.execute(statement, params)
+            cursor = await _within(self._limit, self._connection.execute(statement, params))
             return cast("list[Row]", await cursor.fetchall())
 
     async def many(self, statement: str, rows: Sequence[Mapping[str, object]]) -> None:
         """Carry out `statement` once for each of `rows`, without a round trip between."""
         with self._at(statement):
             async with self._connection.cursor() as cursor:
-                await cursor.executemany(statement, rows)
+                await _within(self._limit, cursor.executemany(statement, rows))
 
     @contextlib.contextmanager
     def _at(self, statement: str) -> Iterator[None]:
@@ -153,22 +166,23 @@ class Store:
         await self._pool.close()
 
     @contextlib.asynccontextmanager
-    async def tx(self) -> AsyncIterator[Tx]:
+    async def tx(self, *, limit: float | None = STATEMENT) -> AsyncIterator[Tx]:
         """
         Open a transaction: committed when the block ends, rolled back when it raises.
 
-        `StoreUnavailable`: nothing happened. `CommitUnknown`: the connection died in the commit.
+        `StoreUnavailable`: nothing happened. `CommitUnknown`: the connection died in the commit, or the commit took
+        longer than `limit` seconds, which are also those of each statement.
         """
         connection = await self._take()
         try:
             await connection.set_autocommit(False)
             try:
-                yield Tx(connection)
+                yield Tx(connection, limit)
             except BaseException as error:
                 await _roll_back(connection)
                 await _leave_if_read_only(connection, error)
                 raise
-            await _commit(connection)
+            await _commit(connection, limit)
         finally:
             if not connection.closed:
                 await connection.set_autocommit(True)
@@ -230,7 +244,9 @@ class Store:
         connection = await psycopg.AsyncConnection.connect(self._conninfo, autocommit=True)
         try:
             while True:
-                await connection.execute(listen)  # again now and then: a server that vanished says nothing
+                await _within(
+                    STATEMENT, connection.execute(listen)
+                )  # again now and then: a server that vanished says nothing
                 heard()
                 async for _ in connection.notifies(timeout=_STILL_THERE):
                     heard()
@@ -282,24 +298,33 @@ async def _configure(connection: Connection) -> None:
     connection.add_notice_handler(note)
 
 
+async def _within(limit: float | None, work: Awaitable[_T]) -> _T:
+    """Wait for the server, but not for ever: psycopg then has it cancelled, or lets the connection go."""
+    try:
+        async with asyncio.timeout(limit):
+            return await work
+    except TimeoutError as error:
+        raise LateError from error
+
+
 async def _lives(connection: Connection) -> bool:
     """Ask the server only if the socket of an idle connection has something to say, which mostly is its end."""
     poll = select.poll()
     poll.register(connection.fileno(), select.POLLIN)
     if poll.poll(0):
         try:
-            await AsyncConnectionPool.check_connection(connection)
+            await _within(STATEMENT, AsyncConnectionPool.check_connection(connection))
         except psycopg.Error:
             await connection.close()
     return not connection.closed
 
 
-async def _commit(connection: Connection) -> None:
+async def _commit(connection: Connection, limit: float | None) -> None:
     connection.warned = False
     try:
-        await connection.commit()
+        await _within(limit, connection.commit())
     except psycopg.Error as error:
-        if connection.closed or isinstance(error, errors.AdminShutdown | errors.CrashShutdown | errors.QueryCanceled):
+        if connection.closed or isinstance(error, _UNHEARD):
             raise CommitUnknown from error
         await _roll_back(connection)
         raise _ours(error) from error
@@ -309,8 +334,10 @@ async def _commit(connection: Connection) -> None:
 
 async def _roll_back(connection: Connection) -> None:
     if not connection.closed:
-        with contextlib.suppress(psycopg.Error):  # a dead connection has rolled back by itself
-            await connection.rollback()
+        try:
+            await _within(STATEMENT, connection.rollback())
+        except psycopg.Error:  # a dead connection rolls back by itself
+            await connection.close()
 
 
 @contextlib.contextmanager
