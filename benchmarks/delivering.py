@@ -14,7 +14,6 @@ import asyncio
 import shutil
 import subprocess
 from datetime import UTC, datetime
-from pathlib import Path
 
 from benchmarks.figures import Measured, Verdict, load, of, say
 from benchmarks.stand import TO_KSD, Stand, system
@@ -73,33 +72,33 @@ FROM receiver_ksd.applied JOIN platform.message USING (sender, besked_id)
 WHERE sender = %(sender)s AND accepted_at >= %(since)s"""
 
 
-async def measure(directory: Path, seconds: float, rate: float = RATE) -> list[Measured]:
-    """Give the ceiling (`pgbench`), the receiver alone, and the three views of a message's way."""
-    async with Stand(directory) as stand:
-        job = stand.job("viborg", TO_KSD)
-        await load("warming up", directory, seconds=min(seconds, 2.0), **job)
-        pgbench = await _pgbench(stand, seconds, rate)
-        alone = await load(
-            f"the receiver alone at {rate:.0f}/s",
-            directory,
-            seconds=seconds,
-            rate=rate,
-            **stand.direct("viborg", TO_KSD, "ksd"),
-        )
-        since = datetime.now(UTC)
-        seen = await load(
-            f"a send to its receipt, at {rate:.0f}/s, as its sender sees it",
-            directory,
-            seconds=seconds,
-            rate=rate,
-            **job,
-        )
-        left = await stand.quiet()
-        asked = {"sender": system("viborg"), "since": since}
-        settled = [float(value) for (value,) in await stand.ask(SETTLED, **asked)]
-        applied = [float(value) for (value,) in await stand.ask(APPLIED, **asked)]
+async def measure(stand: Stand, seconds: float, rate: float = RATE) -> list[Measured]:
+    """Give what goes through at all, the ceilings at the rate, and the three views of a way."""
+    job = stand.job("viborg", TO_KSD)
+    await load("warming up", stand.directory, seconds=min(seconds, 2.0), **job)
+    straight = stand.direct("viborg", TO_KSD, "ksd")
+    most = await load("a send to the receiver alone, 8 connections", stand.directory, seconds=seconds, **straight)
+    through = await load("a send, accepted and delivered, 8 connections", stand.directory, seconds=seconds, **job)
+    pgbench = await _pgbench(stand, seconds, rate)
+    alone = await load(
+        f"a send to the receiver alone, at {rate:.0f}/s", stand.directory, seconds=seconds, rate=rate, **straight
+    )
+    since = datetime.now(UTC)
+    seen = await load(
+        f"a send to its receipt, at {rate:.0f}/s, as its sender sees it",
+        stand.directory,
+        seconds=seconds,
+        rate=rate,
+        **job,
+    )
+    left = await stand.quiet()
+    asked = {"sender": system("viborg"), "since": since}
+    settled = [float(value) for (value,) in await stand.ask(SETTLED, **asked)]
+    applied = [float(value) for (value,) in await stand.ask(APPLIED, **asked)]
     took = seen.calls / seen.rate
     return [
+        most,
+        through,
         pgbench,
         alone,
         seen,

@@ -11,7 +11,7 @@ and nodes that know nothing of any receiver; of several rounds the median counts
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -35,44 +35,44 @@ ALONE, WELL, SILENT, REFUSES = (
     "to Aarhus, while Viborg is silent",
     "to Aarhus, while Viborg refuses",
 )
-SINGLE, BESIDE = "from Aarhus, nobody else", "from Aarhus, while Viborg pours"
+SENDERS = SINGLE, BESIDE = "from Aarhus, nobody else", "from Aarhus, while Viborg pours"
+PARTS = (ALONE, WELL, SILENT, REFUSES, SINGLE, BESIDE)
 
 
 async def measure(
-    directory: Path, seconds: float, *, rate: float = RATE, rounds: int = ROUNDS
+    stand: Stand, seconds: float, *, rate: float = RATE, rounds: int = ROUNDS, parts: Sequence[str] = PARTS
 ) -> tuple[list[Measured], float]:
     """Give a line for each neighbour, and how many messages per second the bulk sender got through."""
     found: dict[str, list[Measured]] = {}
     poured: list[float] = []
-    async with Stand(directory) as stand:
-        at = {"seconds": seconds, "rate": rate}
-        one = at | stand.job("ksd", TO_JOBCENTER, AARHUS)
-        other = (
-            at
-            | stand.job("ksd", TO_JOBCENTER)
-            | {
-                "connections": DEAD_CONNECTIONS,
-                "seconds": 600.0,
-                "warm": False,
-            }
-        )
-        single = at | stand.job("aarhus", TO_KSD, AARHUS)
-        bulk = stand.job("viborg", TO_KSD) | {"connections": BULK_CONNECTIONS, "seconds": seconds + 2 * LEAD}
-        for number in range(rounds):
-            say(f"  round {number + 1} of {rounds}")
-            for what in (ALONE, WELL, SILENT, REFUSES):
-                await _viborg(stand, what)
-                await stand.reset()
-                async with _beside(directory, None if what == ALONE else other):
-                    found.setdefault(what, []).append(await load(what, directory, **one))
-            await _viborg(stand, WELL)
-            for what in (SINGLE, BESIDE):
-                await stand.reset()
-                async with _beside(directory, bulk if what == BESIDE else None) as pouring:
-                    found.setdefault(what, []).append(await load(what, directory, **single))
-                    if pouring is not None:
-                        result = await pouring.result()
-                        poured.append(result["calls"] / result["seconds"])
+    at = {"seconds": seconds, "rate": rate}
+    one = at | stand.job("ksd", TO_JOBCENTER, AARHUS)
+    other = (
+        at
+        | stand.job("ksd", TO_JOBCENTER)
+        | {
+            "connections": DEAD_CONNECTIONS,
+            "seconds": 600.0,
+            "warm": False,
+        }
+    )
+    single = at | stand.job("aarhus", TO_KSD, AARHUS)
+    bulk = stand.job("viborg", TO_KSD) | {"connections": BULK_CONNECTIONS, "seconds": seconds + 2 * LEAD}
+    for number in range(rounds):
+        say(f"  round {number + 1} of {rounds}")
+        for what in (part for part in parts if part not in SENDERS):
+            await _viborg(stand, what)
+            await stand.reset()
+            async with _beside(stand.directory, None if what == ALONE else other):
+                found.setdefault(what, []).append(await load(what, stand.directory, **one))
+        await _viborg(stand, WELL)
+        for what in (part for part in parts if part in SENDERS):
+            await stand.reset()
+            async with _beside(stand.directory, bulk if what == BESIDE else None) as pouring:
+                found.setdefault(what, []).append(await load(what, stand.directory, **single))
+                if pouring is not None:
+                    result = await pouring.result()
+                    poured.append(result["calls"] / result["seconds"])
     return [_median(what, lines) for what, lines in found.items()], median(poured)
 
 

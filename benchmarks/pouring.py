@@ -32,7 +32,7 @@ from benchmarks.load import Connection
 
 LANES = 200  # lanes that are filled at the same time,
 DEPTH = 10  # with so many messages each
-AGAIN = 0.5  # seconds until a message without a final receipt is posted again
+AGAIN = 1.0  # seconds until a message without a final receipt is posted again
 _CODE = re.compile(rb"TransportValideringsKode>(\w+)<")
 
 

@@ -51,19 +51,21 @@ WITH wanted AS (
     SELECT (%(prefix)s || lpad(to_hex(number), 12, '0'))::uuid AS besked_id
     FROM generate_series(0, %(messages)s::bigint - 1) AS number
 ), got AS (
-    SELECT besked_id, count(*) AS times FROM receiver_ksd.applied WHERE sender = %(sender)s GROUP BY besked_id
+    SELECT besked_id, count(*) AS times FROM receiver_ksd.applied
+    WHERE sender = %(sender)s AND besked_id::text LIKE %(prefix)s || '%%' GROUP BY besked_id
 ), paired AS (
     SELECT wanted.besked_id AS wanted, got.besked_id AS got, coalesce(times, 0) AS times
     FROM wanted FULL JOIN got ON wanted.besked_id = got.besked_id
 ), placed AS (
     SELECT message_id, lag(message_id) OVER (PARTITION BY lane_id ORDER BY seq) AS before
     FROM platform.message JOIN receiver_ksd.applied USING (sender, besked_id)
+    WHERE sender = %(sender)s AND besked_id::text LIKE %(prefix)s || '%%'
 )
 SELECT (SELECT count(*) FROM paired WHERE times = 0),
        (SELECT coalesce(sum(times - 1), 0)::bigint FROM paired WHERE times > 1),
        (SELECT count(*) FROM paired WHERE wanted IS NULL),
        (SELECT count(*) FROM placed WHERE before > message_id),
-       (SELECT count(*) FROM platform.message WHERE status <> 'delivered')
+       (SELECT count(*) FROM platform.message WHERE status <> 'delivered' AND sender = %(sender)s)
 """
 
 
@@ -120,60 +122,59 @@ class Memory:
         }
 
 
-async def measure(directory: Path, messages: int, *, seed: int, nodes: int = NODES) -> Soaked:
+async def measure(stand: Stand, messages: int, *, seed: int) -> Soaked:
     """Pour, crash, pour on, and count."""
     chance = random.Random(seed)
     early = messages * EARLY
     crash = int(early * chance.uniform(*CRASH))
     run = random.SystemRandom().getrandbits(32)
-    async with Stand(directory, nodes=nodes) as stand:
-        ceiling = await load(
-            "the receiver alone, as fast as it goes",
-            directory,
-            seconds=3.0,
-            connections=CONNECTIONS,
-            **stand.direct("aarhus", TO_KSD, "ksd"),
-        )
-        memory = Memory(stand)
-        job = stand.job("viborg", TO_KSD) | {
-            "run": run,
-            "messages": messages,
-            "duplicates": DUPLICATES,
-            "reordered": REORDERED,
-            "seed": seed,
-            "connections": CONNECTIONS,
-            "host": "127.0.0.1",
-            "ports": stand.ports,
-        }
-        file = directory / "pouring.json"
-        file.write_text(json.dumps(job, default=str), encoding="utf-8")
-        say(f"Sending {messages} messages (seed {seed}); a node is killed after {crash}")
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "benchmarks.pouring", str(file)), stdout=asyncio.subprocess.PIPE
-        )
-        told: dict = {}
-        in_flight, crashed_at, shown = 0, 0, 0.0
-        while line := await process.stdout.readline():
-            told = json.loads(line)
-            done = told["final"]
-            if not crashed_at and (done >= crash):
-                crashed_at = done
-                victim = chance.randrange(nodes)
-                in_flight = await _crash(stand, victim)
-                say(f"  node {victim} killed after {done}, {in_flight} messages in flight, and started again")
-            memory.look(done)
-            if told["seconds"] - shown >= PROGRESS:
-                shown = told["seconds"]
-                pace = done / shown
-                rest = (messages - done) / pace / 60 if pace else 0.0
-                say(f"  {done} of {messages}, {pace:.0f}/s, about {rest:.0f} min left, {told['repeats']} repeats")
-        if await process.wait():
-            raise RuntimeError(f"the sender ended with {process.returncode}")
-        say("Counting")
-        await stand.quiet(120.0)
-        [(lost, doubled, foreign, disordered, not_delivered)] = await stand.ask(
-            FOUND, prefix=f"{run:08x}-0000-4000-8000-", messages=messages, sender=system("viborg")
-        )
+    ceiling = await load(
+        "the receiver alone, as fast as it goes",
+        stand.directory,
+        seconds=3.0,
+        connections=CONNECTIONS,
+        **stand.direct("aarhus", TO_KSD, "ksd"),
+    )
+    memory = Memory(stand)
+    job = stand.job("viborg", TO_KSD) | {
+        "run": run,
+        "messages": messages,
+        "duplicates": DUPLICATES,
+        "reordered": REORDERED,
+        "seed": seed,
+        "connections": CONNECTIONS,
+        "host": "127.0.0.1",
+        "ports": stand.ports,
+    }
+    file = stand.directory / "pouring.json"
+    file.write_text(json.dumps(job, default=str), encoding="utf-8")
+    say(f"Sending {messages} messages (seed {seed}); a node is killed after {crash}")
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "benchmarks.pouring", str(file)), stdout=asyncio.subprocess.PIPE
+    )
+    told: dict = {}
+    in_flight, crashed_at, shown = 0, 0, 0.0
+    while line := await process.stdout.readline():
+        told = json.loads(line)
+        done = told["final"]
+        if not crashed_at and (done >= crash):
+            crashed_at = done
+            victim = chance.randrange(len(stand.ports))
+            in_flight = await _crash(stand, victim)
+            say(f"  node {victim} killed after {done}, {in_flight} messages in flight, and started again")
+        memory.look(done)
+        if told["seconds"] - shown >= PROGRESS:
+            shown = told["seconds"]
+            pace = done / shown
+            rest = (messages - done) / pace / 60 if pace else 0.0
+            say(f"  {done} of {messages}, {pace:.0f}/s, about {rest:.0f} min left, {told['repeats']} repeats")
+    if await process.wait():
+        raise RuntimeError(f"the sender ended with {process.returncode}")
+    say("Counting")
+    await stand.quiet(120.0)
+    [(lost, doubled, foreign, disordered, not_delivered)] = await stand.ask(
+        FOUND, prefix=f"{run:08x}-0000-4000-8000-", messages=messages, sender=system("viborg")
+    )
     return Soaked(
         messages=messages,
         seed=seed,
@@ -282,7 +283,8 @@ async def main() -> int:
     parser.add_argument("--strict", action="store_true", help="exit 1 when a target is not reached")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="sygefravaer-soak-") as name:
-        found = await measure(Path(name) / "soak", options.messages, seed=options.seed)
+        async with Stand(Path(name) / "soak", nodes=NODES) as stand:
+            found = await measure(stand, options.messages, seed=options.seed)
     verdicts = judge(found)
     print(
         f"{found.messages} messages in {found.seconds / 60:.1f} min, {found.messages / found.seconds:.0f}/s", end="; "

@@ -17,7 +17,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
@@ -54,14 +54,14 @@ def template(operation: str, sender: str, municipality: str = VIBORG) -> str:
 
 
 class Stand:
-    """Everything between a sender and a receiver; `with` it, one gateway node and all receivers run."""
+    """Everything between a sender and a receiver; within it, all nodes and the wanted receivers run."""
 
-    def __init__(self, directory: Path, *, nodes: int = 1, delivery: Mapping[str, float] | None = None) -> None:
+    def __init__(self, directory: Path, *, nodes: int = 1, receivers: Sequence[str] = ("ksd",)) -> None:
         self.directory = directory
         self.layout = Layout(directory / "stand")
         self.server = EmbeddedServer(directory / "pg")
         self.ports = [_free_port() for _ in range(nodes)]
-        self._delivery = dict(delivery or {})
+        self._wanted = receivers
         self._stack = AsyncExitStack()
         self._nodes: dict[int, subprocess.Popen[bytes]] = {}
         self._receivers: dict[str, subprocess.Popen[bytes]] = {}
@@ -92,10 +92,10 @@ class Stand:
         audit.create_key(self.layout.audit_key)
         for spec in (KSD, *JOBCENTERS):
             await self._make_receiver(spec)
-            await self.start_receiver(spec.name)
-        await seed.register(
-            self.dsn, self.certificates, {name: f"https://localhost:{job['port']}" for name, job in self._jobs()}
-        )
+        for name in self._wanted:
+            await self.start_receiver(name)
+        urls = {name: f"https://localhost:{job['port']}" for name, job in self._receiver_jobs.items()}
+        await seed.register(self.dsn, self.certificates, urls)
         self.admin = await psycopg.AsyncConnection.connect(self.server.superuser_dsn(), autocommit=True)
         self._stack.push_async_callback(self.admin.close)
         for number in range(len(self.ports)):
@@ -103,9 +103,6 @@ class Stand:
             await self.start_node(number)
 
     # --- receivers ---
-
-    def _jobs(self):
-        return self._receiver_jobs.items()
 
     async def _make_receiver(self, spec: Spec) -> None:
         schema = f"receiver_{spec.name}"
@@ -154,13 +151,10 @@ class Stand:
                 "crl": self.pki.crl,
             },
             "database": {"dsn": self.dsn, "schema": GATEWAY.schema},
-            "delivery": self._delivery,
             "client": {"certificate": own.certificate, "key": own.key, "ca": self.pki.ca},
             "audit": {"key": self.layout.audit_key, "anchor": self.layout.directory / f"anchors-{number}"},
         }
-        self.layout.config(f"node{number}").write_text(
-            toml({name: value for name, value in settings.items() if value != {}}), encoding="utf-8"
-        )
+        self.layout.config(f"node{number}").write_text(toml(settings), encoding="utf-8")
 
     async def start_node(self, number: int = 0) -> None:
         """Start a node and wait until it takes connections."""
