@@ -129,10 +129,10 @@ class Traffic:
     async def piece(self, seconds: float) -> None:
         """Send for so many seconds."""
         generator = Generator(self._stand.directory, seconds=seconds, **self._job)
-        since = datetime.now(UTC)
         await generator.start()
-        self._pieces.append(await generator.result())
-        self._times.append((since, datetime.now(UTC)))
+        found = await generator.result()
+        self._pieces.append(found)
+        self._times.append((datetime.fromisoformat(found["since"]), datetime.now(UTC)))
 
     async def run(self, seconds: float) -> None:
         """Send for so many seconds, in pieces like those beside the drain."""

@@ -83,7 +83,6 @@ async def measure(stand: Stand, seconds: float, rate: float = RATE) -> list[Meas
     alone = await load(
         f"a send to the receiver alone, at {rate:.0f}/s", stand.directory, seconds=seconds, rate=rate, **straight
     )
-    since = datetime.now(UTC)
     seen = await load(
         f"a send to its receipt, at {rate:.0f}/s, as its sender sees it",
         stand.directory,
@@ -92,7 +91,7 @@ async def measure(stand: Stand, seconds: float, rate: float = RATE) -> list[Meas
         **job,
     )
     left = await stand.quiet()
-    asked = {"sender": system("viborg"), "since": since}
+    asked = {"sender": system("viborg"), "since": seen.since}
     settled = [float(value) for (value,) in await stand.ask(SETTLED, **asked)]
     applied = [float(value) for (value,) in await stand.ask(APPLIED, **asked)]
     took = seen.calls / seen.rate

@@ -8,6 +8,7 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from uuid import uuid4
 
@@ -26,6 +27,7 @@ class Measured:
     p99: float
     errors: int = 0
     calls: int = 0
+    since: datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +57,9 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def of(what: str, latencies: Sequence[float], *, seconds: float, errors: int = 0) -> Measured:
+def of(
+    what: str, latencies: Sequence[float], *, seconds: float, errors: int = 0, since: datetime | None = None
+) -> Measured:
     """Make a line of latencies in milliseconds, which came in so many seconds."""
     if not latencies:
         raise RuntimeError(f"{what}: not one call of {errors} was answered 200")
@@ -72,6 +76,7 @@ def of(what: str, latencies: Sequence[float], *, seconds: float, errors: int = 0
         p99=at(0.99),
         errors=errors,
         calls=len(ranked),
+        since=since,
     )
 
 
@@ -115,4 +120,5 @@ async def load(what: str, directory: Path, **job: object) -> Measured:
     generator = Generator(directory, **job)
     await generator.start()
     found = await generator.result()
-    return of(what, found["latencies"], seconds=found["seconds"], errors=found["errors"])
+    since = datetime.fromisoformat(found["since"])
+    return of(what, found["latencies"], seconds=found["seconds"], errors=found["errors"], since=since)
