@@ -280,10 +280,12 @@ async def main() -> int:
     parser.add_argument("--backlog", type=int, default=BACKLOG, help=f"how many messages wait ({BACKLOG})")
     parser.add_argument("--live", type=float, default=LIVE, help=f"live messages per second ({LIVE:.0f})")
     parser.add_argument("--seconds", type=float, default=30.0, help="how long live traffic runs without backlog (30)")
+    parser.add_argument("--concurrency", type=int, help="another `delivery.concurrency` of the gateway")
     parser.add_argument("--strict", action="store_true", help="exit 1 when a target is not reached")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="sygefravaer-backlog-") as name:
-        async with Stand(Path(name) / "backlog") as stand:
+        delivery = {"concurrency": options.concurrency} if options.concurrency else {}
+        async with Stand(Path(name) / "backlog", delivery=delivery) as stand:
             found = await measure(stand, options.backlog, live=options.live, seconds=options.seconds)
     verdicts = judge(found)
     print(HEAD)

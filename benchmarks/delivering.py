@@ -132,11 +132,12 @@ async def _pgbench(stand: Stand, seconds: float, rate: float) -> Measured:
     logs.mkdir()
     script = logs / "deliver.sql"
     script.write_text(ACCEPT + SETTLE, encoding="utf-8")
+    each = max(1, round(seconds * rate / PG_CONNECTIONS))
     await asyncio.to_thread(
         subprocess.run,
         [
             *(stand.server.binaries / "pgbench", "--no-vacuum", "--protocol=prepared", f"--file={script}"),
-            *(f"--client={PG_CONNECTIONS}", "--jobs=1", f"--rate={rate}", f"--time={max(1, round(seconds))}"),
+            *(f"--client={PG_CONNECTIONS}", "--jobs=1", f"--rate={rate}", f"--transactions={each}"),
             *("--log", f"--log-prefix={logs / 'log'}", dsn),
         ],
         capture_output=True,

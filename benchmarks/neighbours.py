@@ -73,7 +73,7 @@ async def measure(
                 if pouring is not None:
                     result = await pouring.result()
                     poured.append(result["calls"] / result["seconds"])
-    return [_median(what, lines) for what, lines in found.items()], median(poured)
+    return [_median(what, lines) for what, lines in found.items()], median(poured) if poured else 0.0
 
 
 def judge(lines: list[Measured]) -> list[Verdict]:

@@ -33,6 +33,7 @@ from benchmarks.load import Connection
 LANES = 200  # lanes that are filled at the same time,
 DEPTH = 10  # with so many messages each
 AGAIN = 1.0  # seconds until a message without a final receipt is posted again
+DIGITS = 12  # at the end of an id: its number
 _CODE = re.compile(rb"TransportValideringsKode>(\w+)<")
 
 

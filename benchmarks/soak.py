@@ -29,6 +29,7 @@ from statistics import median
 
 import uvloop
 
+from benchmarks import pouring
 from benchmarks.figures import Verdict, load, say
 from benchmarks.stand import TO_KSD, Stand, system
 
@@ -73,6 +74,7 @@ SELECT (SELECT count(*) FROM paired WHERE times = 0),
 class Soaked:
     """What was found."""
 
+    run: int
     messages: int
     seed: int
     seconds: float
@@ -172,10 +174,9 @@ async def measure(stand: Stand, messages: int, *, seed: int) -> Soaked:
         raise RuntimeError(f"the sender ended with {process.returncode}")
     say("Counting")
     await stand.quiet(120.0)
-    [(lost, doubled, foreign, disordered, not_delivered)] = await stand.ask(
-        FOUND, prefix=f"{run:08x}-0000-4000-8000-", messages=messages, sender=system("viborg")
-    )
+    lost, doubled, foreign, disordered, not_delivered = await count(stand, run, messages)
     return Soaked(
+        run=run,
         messages=messages,
         seed=seed,
         seconds=told["seconds"],
@@ -194,6 +195,13 @@ async def measure(stand: Stand, messages: int, *, seed: int) -> Soaked:
         late=memory.mark(messages, messages * WINDOW),
         ceiling=ceiling.rate,
     )
+
+
+async def count(stand: Stand, run: int, messages: int) -> tuple[int, ...]:
+    """Count the lost, the doubled, those nobody sent, those out of order, and those not delivered."""
+    prefix = pouring.besked_id(run, 0)[: -pouring.DIGITS]
+    [found] = await stand.ask(FOUND, prefix=prefix, messages=messages, sender=system("viborg"))
+    return found
 
 
 def judge(found: Soaked) -> list[Verdict]:

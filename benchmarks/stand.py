@@ -17,7 +17,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,6 +33,7 @@ from sygefravaer.sandbox.parts import AARHUS, GATEWAY, JOBCENTERS, KSD, VIBORG, 
 from sygefravaer.store import EmbeddedServer
 from sygefravaer.vault import Vault
 
+Delivery = Mapping[str, float]  # settings of the gateway's table `delivery` that are not those of production
 TO_KSD = "SendOpdateringFravaer"
 TO_JOBCENTER = "SendHaendelseSygefravaerssag"
 SPECS = {spec.name: spec for spec in (KSD, *JOBCENTERS)}
@@ -56,12 +57,15 @@ def template(operation: str, sender: str, municipality: str = VIBORG) -> str:
 class Stand:
     """Everything between a sender and a receiver; within it, all nodes and the wanted receivers run."""
 
-    def __init__(self, directory: Path, *, nodes: int = 1, receivers: Sequence[str] = ("ksd",)) -> None:
+    def __init__(
+        self, directory: Path, *, nodes: int = 1, receivers: Sequence[str] = ("ksd",), delivery: Delivery | None = None
+    ) -> None:
         self.directory = directory
         self.layout = Layout(directory / "stand")
         self.server = EmbeddedServer(directory / "pg")
         self.ports = [_free_port() for _ in range(nodes)]
         self._wanted = receivers
+        self._delivery = delivery or {}
         self._stack = AsyncExitStack()
         self._nodes: dict[int, subprocess.Popen[bytes]] = {}
         self._receivers: dict[str, subprocess.Popen[bytes]] = {}
@@ -133,7 +137,8 @@ class Stand:
 
     async def stop_receiver(self, name: str) -> None:
         """Stop a receiver: its port refuses from now on."""
-        await asyncio.to_thread(_ended, self._receivers[name])
+        if (process := self._receivers.pop(name, None)) is not None:
+            await asyncio.to_thread(_ended, process)
 
     # --- gateway nodes ---
 
@@ -151,6 +156,7 @@ class Stand:
                 "crl": self.pki.crl,
             },
             "database": {"dsn": self.dsn, "schema": GATEWAY.schema},
+            "delivery": self._delivery,
             "client": {"certificate": own.certificate, "key": own.key, "ca": self.pki.ca},
             "audit": {"key": self.layout.audit_key, "anchor": self.layout.directory / f"anchors-{number}"},
         }
