@@ -12,6 +12,7 @@ from uuid import UUID
 from sygefravaer.agreements import Route
 from sygefravaer.client import Client
 from sygefravaer.contract.operations import Service
+from sygefravaer.delivery.pace import Pace
 
 INLINE: Final = 64  # messages that callers may wait for at one receiver at a time; more are left to the worker
 CONCURRENCY: Final = 16  # lanes that the worker carries at a time; one receiver gets at most half of them
@@ -23,6 +24,7 @@ REST_CEILING: Final = timedelta(seconds=60)
 class Receiver:
     """How one receiving system is doing: what is on its way to it, and since how many messages it is silent."""
 
+    pace: Pace
     inline: int = 0
     carried: int = 0
     failures: int = 0
@@ -37,8 +39,9 @@ class Receivers:
     """
     Keeps one receiver's trouble from the others.
 
-    Callers may wait for `inline` messages at one receiver at a time, and the worker sends it `carried`, or a few more.
-    After `patience` failures in a row it rests, longer each time up to a minute; then the next ones try it again.
+    Callers may wait for `inline` messages at one receiver at a time, and the worker carries `carried` lanes to it, or a
+    few more, or fewer where they would only wait in line (`Pace`). After `patience` failures in a row it rests,
+    longer each time up to a minute; then the next ones try it again.
     """
 
     def __init__(self, *, inline: int = INLINE, carried: int = CONCURRENCY // 2, patience: int = PATIENCE) -> None:
@@ -49,7 +52,7 @@ class Receivers:
 
     def of(self, system_id: UUID) -> Receiver:
         """Give the receiver's state."""
-        return self._known.setdefault(system_id, Receiver())
+        return self._known.setdefault(system_id, Receiver(pace=Pace(self._carried)))
 
     def free(self, system_id: UUID, now: datetime) -> bool:
         """Say whether a caller may wait for this receiver now."""
@@ -58,7 +61,7 @@ class Receivers:
 
     def busy(self, now: datetime) -> list[UUID]:
         """List the receivers that the worker leaves alone now."""
-        return [key for key, one in self._known.items() if one.carried >= self._carried or one.rests(now)]
+        return [key for key, one in self._known.items() if one.carried >= one.pace.limit or one.rests(now)]
 
     def rested(self, now: datetime) -> datetime | None:
         """Say when the next receiver will have rested."""
