@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help venv sandbox test codes lifecycles check fmt bench lock scenarios
+.PHONY: help venv sandbox test codes lifecycles check fmt bench backlog soak lock scenarios
 
 help: ## show this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -50,6 +50,12 @@ fmt: $(STAMP) ## format the code
 
 bench: $(STAMP) ## measure speed beside the machine's own ceiling (BENCH="--strict" makes a missed target an error)
 	@$(BIN)/python -m benchmarks $(BENCH)
+
+backlog: $(STAMP) ## drain 150 000 queued messages beside live traffic, about a quarter of an hour (BACKLOG="--backlog 5000")
+	@$(BIN)/python -m benchmarks.backlog $(BACKLOG)
+
+soak: $(STAMP) ## send a million messages, with a crash, and watch the memory, one to two hours (SOAK="--messages 20000")
+	@$(BIN)/python -m benchmarks.soak $(SOAK)
 
 lock: ## make the lock files anew from pyproject.toml
 	@$(BIN)/pip-compile -q --strip-extras --generate-hashes --allow-unsafe --no-emit-index-url --no-emit-find-links \

@@ -6,7 +6,7 @@
 
 Every figure is taken over mutual TLS with kept connections, by a load generator in a process of its own on the same
 machine. `--strict` exits 1 when a target is not reached. Figures of one machine are not those of another: read the
-ratios.
+ratios. The long measures have commands of their own: `python -m benchmarks.backlog` and `python -m benchmarks.soak`.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ import subprocess
 import sys
 import tempfile
 from contextlib import ExitStack
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID, uuid4
 
 import uvloop
 
-from benchmarks import accepting, machine
-from benchmarks.rig import Rig, message
+from benchmarks import accepting, delivering, machine, neighbours
+from benchmarks.figures import HEAD, Measured, Verdict, load, row, say
+from benchmarks.stand import Stand
 from sygefravaer import soap
 from sygefravaer.contract import codec
 from sygefravaer.contract.messages import (
@@ -36,38 +36,10 @@ from sygefravaer.contract.messages import (
     HentSagRequest,
     HovedType,
 )
-from sygefravaer.contract.operations import OPERATIONS, Service
+from sygefravaer.contract.operations import Service
 from sygefravaer.contract.values import MUNICIPALITIES, Cpr
 
-CONNECTIONS = 8
 RATE = 250.0  # calls per second: the burst that the platform is to stand
-SEND = "SendOpdateringFravaer"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Measured:
-    """One line of the result."""
-
-    what: str
-    rate: float
-    p50: float
-    p99: float
-    errors: int = 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Verdict:
-    """One target of docs/quality, and what was found."""
-
-    what: str
-    found: str
-    wanted: str
-    reached: bool
-
-
-def say(text: str) -> None:
-    """Tell the person who waits what is being done; the result goes to standard output."""
-    print(text, file=sys.stderr, flush=True)
 
 
 class Sandbox:
@@ -133,46 +105,6 @@ def lookup(case: dict, system_id: UUID) -> str:
     return text.replace("2001-02-03T04:05:06Z", "{now}")
 
 
-def send() -> tuple[str, str]:
-    """Write a send from its sample with places for ids and time; give the text and its path."""
-    operation = OPERATIONS[SEND]
-    besked_id, lane = uuid4(), uuid4()
-    made = message(
-        SEND, besked_id=besked_id, lane=lane, sender=Rig.viborg, now=datetime(2001, 2, 3, 4, 5, 6, tzinfo=UTC)
-    ).decode()
-    text = made.replace(str(besked_id), "{uuid}").replace(str(lane), "{lane}").replace("2001-02-03T04:05:06Z", "{now}")
-    return text, operation.service.path
-
-
-async def load(what: str, directory: Path, *, seconds: float, rate: float | None = None, **job: object) -> Measured:
-    """Run the load generator once."""
-    say(f"  {what}")
-    request = directory / "request.xml"
-    request.write_text(str(job.pop("text")), encoding="utf-8")
-    settings = {"host": "127.0.0.1", "connections": CONNECTIONS, "seconds": seconds, "request": str(request), **job}
-    if rate is not None:
-        settings |= {"rate": rate, "connections": 32}
-    file = directory / "job.json"
-    file.write_text(json.dumps(settings, default=str), encoding="utf-8")
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "benchmarks.load", str(file)), stdout=asyncio.subprocess.PIPE
-    )
-    output, _ = await process.communicate()
-    if process.returncode:
-        raise RuntimeError(f"the load generator ended with {process.returncode}")
-    found = json.loads(output)
-    latencies = found["latencies"]
-    if not latencies:
-        raise RuntimeError(f"{what}: not one call of {found['errors']} was answered 200")
-    return Measured(
-        what=what,
-        rate=found["calls"] / found["seconds"],
-        p50=latencies[len(latencies) // 2],
-        p99=latencies[int(len(latencies) * 0.99)],
-        errors=found["errors"],
-    )
-
-
 async def lookups(directory: Path, seconds: float) -> list[Measured]:
     """Measure HentSag: a constant, one endpoint, and through the gateway."""
     with ExitStack() as stack:
@@ -228,31 +160,9 @@ async def _one_answer(sandbox: Sandbox, tls: dict, path: str, text: str) -> byte
     return done.stdout
 
 
-async def sends(directory: Path, seconds: float) -> list[Measured]:
-    """Measure a send that is accepted and delivered before its caller has his answer."""
-    async with Rig(directory) as rig:
-        await rig.start_gateway()
-        text, path = send()
-        name, _ = rig.sender(OPERATIONS[SEND])
-        issued = rig.certificates.systems[name]
-        job = {
-            "text": text,
-            "path": path,
-            "port": rig.port,
-            "certificate": issued.certificate,
-            "key": issued.key,
-            "ca": rig.pki.ca,
-            "seconds": seconds,
-        }
-        return [
-            await load("a send, accepted and delivered", directory, **job),
-            await load(f"a send, accepted and delivered, at {RATE:.0f}/s", directory, rate=RATE, **job),
-        ]
-
-
 def judge(lines: list[Measured], accepted: dict[str, float]) -> list[Verdict]:
     """Hold what was found against the targets."""
-    constant, endpoint, _, steady, _, sent = lines
+    constant, endpoint, _, steady = lines
     factor = constant.rate / endpoint.rate
     ratio = accepted["rate"] / accepted["pgbench"]
     return [
@@ -280,32 +190,21 @@ def judge(lines: list[Measured], accepted: dict[str, float]) -> list[Verdict]:
             wanted="at least 0.6",
             reached=ratio >= 0.6,
         ),
-        Verdict(
-            what=f"accept to delivered at {RATE:.0f}/s, p99",
-            found=f"{sent.p99:.2f} ms",
-            wanted="below 1000 ms",
-            reached=sent.p99 < 1000 and not sent.errors,
-        ),
     ]
 
 
-def show(
-    costs: tuple[float, float], lines: list[Measured], accepted: dict[str, float], verdicts: list[Verdict]
-) -> None:
-    """Print the tables."""
+def show(costs: tuple[float, float], lines: list[Measured], accepted: dict[str, float]) -> None:
+    """Print the look-ups and the accepts, with what the machine can do at all."""
     constant = lines[0]
     print(f"{os.cpu_count()} cores, mutual TLS, kept connections, load generator on the same machine")
     print(f"two processes hand a byte to and fro in {costs[0]:.0f} us; a page is on disk in {costs[1]:.0f} us\n")
-    print(f"{'':46}{'calls/s':>10}{'p50 ms':>10}{'p99 ms':>10}{'errors':>8}{'of ceiling':>12}")
+    print(f"{HEAD}{'of ceiling':>12}")
     for line in lines:
-        share = f"{line.rate / constant.rate:.2f}" if not line.what.endswith("/s") else ""
-        print(f"{line.what:46}{line.rate:10.0f}{line.p50:10.2f}{line.p99:10.2f}{line.errors:8}{share:>12}")
-    ours = f"{accepted['rate']:10.0f}{accepted['p50']:10.2f}{accepted['p99']:10.2f}"
-    print(f"{'durable accept, 8 connections':46}{ours}")
-    print(f"{'pgbench, the same rows, 8 connections':46}{accepted['pgbench']:10.0f}\n")
-    for verdict in verdicts:
-        mark = "reached" if verdict.reached else "NOT REACHED"
-        print(f"{verdict.what:46}{verdict.found:>22}   wanted {verdict.wanted:16}{mark}")
+        share = f"{line.rate / constant.rate:12.2f}" if not line.what.endswith("/s") else ""
+        print(row(line) + share)
+    ours = f"{accepted['rate']:10.0f}{accepted['p50']:10.2f}{accepted['p95']:10.2f}{accepted['p99']:10.2f}"
+    print(f"{'durable accept, 8 connections':58}{ours}")
+    print(f"{'pgbench, the same rows, 8 connections':58}{accepted['pgbench']:10.0f}")
 
 
 async def main() -> int:
@@ -321,10 +220,19 @@ async def main() -> int:
         accepted = await accepting.measure(directory, options.seconds)
         say("Measuring look-ups in a sandbox")
         lines = await lookups(directory, options.seconds)
-        say("Measuring sends between a gateway and plain receivers")
-        lines += await sends(directory, options.seconds)
-    verdicts = judge(lines, accepted)
-    show(costs, lines, accepted, verdicts)
+        say("Measuring accept to delivered beside pgbench")
+        async with Stand(directory / "delivering") as stand:
+            delivered = await delivering.measure(stand, options.seconds)
+        say("Measuring what a dead receiver and a bulk sender do to the others")
+        async with Stand(directory / "neighbours", receivers=("ksd", "viborg", "aarhus")) as stand:
+            beside, poured = await neighbours.measure(stand, options.seconds)
+    show(costs, lines, accepted)
+    for line in (*delivered, *beside):
+        print(row(line))
+    print(f"{'the bulk sender that pours':58}{poured:10.0f}\n")
+    verdicts = [*judge(lines, accepted), *delivering.judge(delivered), *neighbours.judge(beside)]
+    for verdict in verdicts:
+        print(verdict)
     return int(options.strict and not all(verdict.reached for verdict in verdicts))
 
 

@@ -106,6 +106,7 @@ async def _accepts(store: Store, seconds: float) -> dict[str, float]:
     return {
         "rate": len(latencies) / took,
         "p50": latencies[len(latencies) // 2],
+        "p95": latencies[int(len(latencies) * 0.95)],
         "p99": latencies[int(len(latencies) * 0.99)],
     }
 

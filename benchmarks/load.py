@@ -6,8 +6,9 @@ A load generator that costs little itself: prepared bytes over kept TLS connecti
 
 The job names host, port, path, certificate, key, ca, the file of the request, connections, seconds and, if the load is
 to come at a rate whatever the server does, the rate per second; without one each connection asks as soon as it has its
-answer. In a request `{uuid}`, `{lane}` and `{now}` are replaced for every call. Prints one JSON object: calls, errors,
-seconds and the latencies in milliseconds.
+answer. `warm: false` leaves out the first call on each connection that is not measured, for one who may get no answer.
+In a request `{uuid}`, `{lane}` and `{now}` are replaced for every call. Prints one JSON object: calls, errors,
+since when, seconds and the latencies in milliseconds.
 """
 
 from __future__ import annotations
@@ -37,6 +38,10 @@ class Connection:
 
     async def ask(self, body: bytes) -> bool:
         """Post once; tell whether the answer was 200."""
+        return (await self.post(body))[0]
+
+    async def post(self, body: bytes) -> tuple[bool, bytes]:
+        """Post once; tell whether the answer was 200, and give its body."""
         if self._writer is None:
             self._reader, self._writer = await asyncio.open_connection(
                 self._job["host"], self._job["port"], ssl=self._tls, server_hostname="localhost"
@@ -50,8 +55,7 @@ class Connection:
         length = next(
             int(line.split(b":")[1]) for line in answer.split(b"\r\n") if line.lower().startswith(b"content-length:")
         )
-        await self._reader.readexactly(length)
-        return answer.startswith(GOOD)
+        return answer.startswith(GOOD), await self._reader.readexactly(length)
 
     def close(self) -> None:
         """Close without a farewell."""
@@ -99,12 +103,13 @@ class Load:
             await self.once(connection, now)
 
     async def run(self) -> dict:
-        """Warm the connections, then measure."""
+        """Warm the connections unless told not to, then measure."""
         connections = [Connection(self.job, self.tls) for _ in range(self.job["connections"])]
-        await asyncio.gather(*(self.once(connection, time.perf_counter()) for connection in connections))
+        if self.job.get("warm", True):
+            await asyncio.gather(*(self.once(connection, time.perf_counter()) for connection in connections))
         self.latencies.clear()
         self.errors = 0
-        begin = time.perf_counter()
+        since, begin = datetime.now(UTC), time.perf_counter()
         end = begin + self.job["seconds"]
         if rate := self.job.get("rate"):
             await self.open(connections, begin, int(rate * self.job["seconds"]), rate)
@@ -116,6 +121,7 @@ class Load:
         return {
             "calls": len(self.latencies),
             "errors": self.errors,
+            "since": since.isoformat(),
             "seconds": took,
             "latencies": [round(value, 3) for value in sorted(self.latencies)],
         }

@@ -278,8 +278,11 @@ class Delivery:
             element = self._vault.open(message.body, context=BODY)
         except CannotOpen:
             return _stuck(ways.SEALED)
+        running = asyncio.get_running_loop().time
+        begin = running()
         try:
             outcome = classify(await self._clients.to(way).post(element, operation))
+            self._receivers.of(message.recipient).pace.took(running() - begin, running())
         except CallFailed as error:
             outcome = classify(error)
         except Exception as error:  # whatever it breaks on, the message keeps its place, and its lane waits

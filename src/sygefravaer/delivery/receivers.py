@@ -13,6 +13,7 @@ from uuid import UUID
 from sygefravaer.agreements import Route
 from sygefravaer.client import Client
 from sygefravaer.contract.operations import Service
+from sygefravaer.delivery.pace import Pace
 
 INLINE: Final = 64  # messages that callers may wait for at one receiver at a time; more are left to the worker
 CONCURRENCY: Final = 16  # lanes that the worker carries at a time; one receiver gets at most half of them
@@ -24,6 +25,7 @@ REST_CEILING: Final = timedelta(seconds=60)
 class Receiver:
     """How one receiving system is doing: what is on its way to it, and since how many messages it is silent."""
 
+    pace: Pace
     inline: int = 0
     carried: int = 0
     failures: int = 0
@@ -69,9 +71,9 @@ class Receivers:
     Keeps one receiver's trouble from the others, and one sender's crowd from the other senders.
 
     Callers may wait for `inline` messages at one receiver at a time, one sender's callers for as many as there are
-    places left: alone it has half of them, and whoever comes beside it finds room. The worker sends a receiver
-    `carried` at a time. After `patience` failures in a row it rests, longer each time up to a minute; then one message
-    tries it, and only when that has been answered do others follow.
+    places left: alone it has half of them, and whoever comes beside it finds room. The worker carries `carried` lanes
+    to a receiver, or fewer where they would only wait in line (`Pace`). After `patience` failures in a row it rests,
+    longer each time up to a minute; then one message tries it, and only when that has been answered do others follow.
     """
 
     def __init__(self, *, inline: int = INLINE, carried: int = CONCURRENCY // 2, patience: int = PATIENCE) -> None:
@@ -82,7 +84,7 @@ class Receivers:
 
     def of(self, system_id: UUID) -> Receiver:
         """Give the receiver's state."""
-        return self._known.setdefault(system_id, Receiver())
+        return self._known.setdefault(system_id, Receiver(pace=Pace(self._carried)))
 
     def free(self, system_id: UUID, now: datetime, *, sender: UUID) -> bool:
         """Say whether a caller of `sender` may wait for this receiver now."""
@@ -99,12 +101,13 @@ class Receivers:
 
     def busy(self, now: datetime) -> list[UUID]:
         """List the receivers that the worker leaves alone now."""
-        return [key for key, one in self._known.items() if one.carried >= self._carried or one.rests(now)]
+        return [key for key, one in self._known.items() if one.carried >= one.pace.limit or one.rests(now)]
 
     def room(self) -> dict[UUID, int]:
         """Say how many lanes the worker may carry more to a receiver: one, to see whether it is back."""
         return {
-            key: 1 if one.rests_until is not None else self._carried - one.carried for key, one in self._known.items()
+            key: 1 if one.rests_until is not None else max(0, one.pace.limit - one.carried)
+            for key, one in self._known.items()
         }
 
     def rested(self, now: datetime) -> datetime | None:

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: MPL-2.0
+"""What every measure has: a load generator's run, a line of the result, a target held against what was found."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from uuid import uuid4
+
+CONNECTIONS = 8
+OPEN_CONNECTIONS = 32  # for a load that comes at a rate, whatever the server does
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """One line of the result; latencies in milliseconds."""
+
+    what: str
+    rate: float
+    p50: float
+    p95: float
+    p99: float
+    errors: int = 0
+    calls: int = 0
+    since: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """One target of docs/quality, and what was found."""
+
+    what: str
+    found: str
+    wanted: str
+    reached: bool
+
+    def __str__(self) -> str:
+        mark = "reached" if self.reached else "NOT REACHED"
+        return f"{self.what:58}{self.found:>26}   wanted {self.wanted:18}{mark}"
+
+
+HEAD = f"{'':58}{'calls/s':>10}{'p50 ms':>10}{'p95 ms':>10}{'p99 ms':>10}{'errors':>8}"
+
+
+def row(line: Measured) -> str:
+    """Write one line of the table."""
+    return f"{line.what:58}{line.rate:10.0f}{line.p50:10.2f}{line.p95:10.2f}{line.p99:10.2f}{line.errors:8}"
+
+
+def say(text: str) -> None:
+    """Tell the person who waits what is being done; the result goes to standard output."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def of(
+    what: str, latencies: Sequence[float], *, seconds: float, errors: int = 0, since: datetime | None = None
+) -> Measured:
+    """Make a line of latencies in milliseconds, which came in so many seconds."""
+    if not latencies:
+        raise RuntimeError(f"{what}: not one call of {errors} was answered 200")
+    ranked = sorted(latencies)
+
+    def at(share: float) -> float:
+        return ranked[min(len(ranked) - 1, int(len(ranked) * share))]
+
+    return Measured(
+        what=what,
+        rate=len(ranked) / seconds,
+        p50=at(0.5),
+        p95=at(0.95),
+        p99=at(0.99),
+        errors=errors,
+        calls=len(ranked),
+        since=since,
+    )
+
+
+class Generator:
+    """One run of the load generator, in a process of its own; see `benchmarks.load` for its job."""
+
+    def __init__(self, directory: Path, *, text: str, **job: object) -> None:
+        own = directory / f"load-{uuid4().hex[:12]}"
+        own.mkdir()
+        request = own / "request.xml"
+        request.write_text(text, encoding="utf-8")
+        connections = OPEN_CONNECTIONS if job.get("rate") else CONNECTIONS
+        settings = {"host": "127.0.0.1", "connections": connections, "request": str(request), **job}
+        self._file = own / "job.json"
+        self._file.write_text(json.dumps(settings, default=str), encoding="utf-8")
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def start(self) -> None:
+        """Begin."""
+        self._process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "benchmarks.load", str(self._file)), stdout=asyncio.subprocess.PIPE
+        )
+
+    async def result(self) -> dict:
+        """Wait for the end, and give what was found."""
+        output, _ = await self._process.communicate()
+        if self._process.returncode:
+            raise RuntimeError(f"the load generator ended with {self._process.returncode}")
+        return json.loads(output)
+
+    async def end(self) -> None:
+        """End it now; what it found is not asked for."""
+        if self._process.returncode is None:
+            self._process.kill()
+        await self._process.communicate()
+
+
+async def load(what: str, directory: Path, **job: object) -> Measured:
+    """Run the load generator once."""
+    say(f"  {what}")
+    generator = Generator(directory, **job)
+    await generator.start()
+    found = await generator.result()
+    since = datetime.fromisoformat(found["since"])
+    return of(what, found["latencies"], seconds=found["seconds"], errors=found["errors"], since=since)
