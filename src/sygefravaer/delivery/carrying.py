@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cache
+from time import monotonic
 from typing import Final
 from uuid import UUID, uuid4
 
@@ -18,6 +19,7 @@ from sygefravaer.agreements import Route
 from sygefravaer.client import Kind, Outcome, classify
 from sygefravaer.clock import Clock
 from sygefravaer.contract import codec
+from sygefravaer.contract.conversations import Said
 from sygefravaer.contract.messages import (
     SygefravaerResponse,
     TransportKvitteringType,
@@ -25,7 +27,7 @@ from sygefravaer.contract.messages import (
     kvittering_fejl,
 )
 from sygefravaer.contract.operations import OPERATIONS, Environment, Operation
-from sygefravaer.delivery import ways
+from sygefravaer.delivery import obligations, ways
 from sygefravaer.delivery.receivers import CONCURRENCY, Clients, Receivers
 from sygefravaer.delivery.sealed import BODY, RECEIPT
 from sygefravaer.delivery.ways import Way
@@ -40,6 +42,7 @@ HANDFUL: Final = 8  # lanes per claim of the worker, so that one turn does not g
 _CODE: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.]{0,63}|\d{3}")
 _DIGITS: Final = re.compile(r"\d{6}")
 BUSY: Final = timedelta(seconds=1)  # after which a move into a lane that is held is tried again
+REMIND: Final = 1.0  # seconds of machine time between looks for reminders that are due
 POLL: Final = 1.0  # seconds within which what another node left behind is found
 
 MIGRATIONS: Final = (
@@ -57,6 +60,7 @@ MIGRATIONS: Final = (
     CREATE INDEX message_addressed ON message (recipient, besked_id);
     """,
     ways.MIGRATION,
+    obligations.MIGRATION,
 )
 
 STATUS_OF: Final[Mapping[Kind, Status]] = {
@@ -127,11 +131,18 @@ class Delivery:
         self._behind: set[int] = set()  # lanes in which something waits for what this process holds
         self._wake = asyncio.Event()
         self._end = asyncio.Event()
+        self._reminders = obligations.Reminders(store, clock)
+        self._remind_at = 0.0  # of machine time
 
     # --- what the corridor asks ---
 
-    async def accept(self, tx: Tx, entry: Entry, *, trail: Trail) -> Enqueued:
-        """Put a message in its lane, `trail` with it, and claim a free lane unless the receiver is busy."""
+    async def accept(self, tx: Tx, entry: Entry, *, trail: Trail, said: Said = ()) -> Enqueued:
+        """
+        Put a message in its lane, `trail` with it, and claim a free lane unless the receiver is busy.
+
+        `said` is what the message asks, answers or withdraws; it is written down in the same statement.
+        """
+        trail = replace(trail, beside=obligations.said(said, municipality_cvr=entry.municipality_cvr))
         free = self._receivers.free(entry.recipient, self._clock.now())
         enqueued = await self._lanes.enqueue(tx, entry, owner=self._owner if free else None, trail=trail)
         if enqueued.claim is None:
@@ -230,9 +241,10 @@ class Delivery:
             found = await self._way(message) if way is None else Way(route=way)
             if found.route is not None and found.moves:
                 return await self._move(claim, message, found.route)
+            begun = monotonic()
             outcome = _stuck(found.stuck) if found.route is None else await self._attempt(message, found.route)
             failpoint.reach("attempt.after_answer")
-            carried = await self._settle(claim, message, outcome)
+            carried = await self._settle(claim, message, outcome, took=monotonic() - begun)
             if carried is None or carried.status in {Status.QUEUED, Status.PARKED}:
                 break
         return carried
@@ -272,7 +284,7 @@ class Delivery:
         self._receivers.heard(message.recipient, self._clock.now(), answered=outcome.kind is not Kind.SILENCE)
         return outcome
 
-    async def _settle(self, claim: Claim, message: Stored, outcome: Outcome) -> Stored | None:
+    async def _settle(self, claim: Claim, message: Stored, outcome: Outcome, *, took: float | None = None) -> Stored | None:
         """Write down what came of an attempt; None when the message was somebody else's by then."""
         now = self._clock.now()
         receipt, detail, wanted = None, _safe(outcome.detail), STATUS_OF[outcome.kind]
@@ -293,14 +305,30 @@ class Delivery:
             code=outcome.kind.value,
             reason=detail,
         )
+        trail = replace(trail, beside=obligations.settled(OPERATIONS[message.operation].conversation, wanted, now=now))
         # One statement needs no transaction; a refusal also leaves a debt.
         async with self._store.tx() if wanted is Status.REFUSED else self._store.read() as tx:
             status = await self._lanes.settle(
-                tx, claim, message, status=wanted, now=now, receipt=receipt, detail=detail, trail=trail
+                tx, claim, message, status=wanted, now=now, receipt=receipt, detail=detail, took=took, trail=trail
             )
             if status is Status.REFUSED:
                 await owe(tx, message, now)
+        if status is Status.PARKED:
+            self._alarm(message, detail)
         return None if status is None else replace(message, status=status, receipt=receipt, detail=detail)
+
+    def _alarm(self, message: Stored, cause: str) -> None:
+        """Say aloud that a message is stuck; `message.parked` in the record says the same, and `cause` groups them."""
+        LOG.warning(
+            "delivery.alarm",
+            extra={
+                "message": message.message_id,
+                "operation": message.operation,
+                "municipality": message.municipality_cvr,
+                "system": str(message.recipient),
+                "cause": cause,
+            },
+        )
 
     # --- the worker ---
 
@@ -314,6 +342,7 @@ class Delivery:
             self._wake.clear()
             try:
                 found, due = await self._turn()
+                await self._remind()
             except StoreError as error:
                 LOG.warning("worker.store", extra={"code": error.code})
                 found, due = False, None
@@ -324,6 +353,12 @@ class Delivery:
                 await asyncio.wait(self._carried, timeout=IN_TURN, return_when=asyncio.FIRST_COMPLETED)
             elif not found:
                 await self._clock.sleep_until(due, wake=self._wake, end=self._end, at_most=POLL)
+
+    async def _remind(self) -> None:
+        """Give reminders, when it is time to look for them."""
+        if monotonic() >= self._remind_at:
+            self._remind_at = monotonic() + REMIND
+            await self._reminders.give()
 
     async def stop(self, *, patience: float = 45.0) -> None:
         """Take nothing new, finish what is being sent within `patience` seconds, hand back the rest."""
