@@ -284,7 +284,9 @@ class Delivery:
         self._receivers.heard(message.recipient, self._clock.now(), answered=outcome.kind is not Kind.SILENCE)
         return outcome
 
-    async def _settle(self, claim: Claim, message: Stored, outcome: Outcome, *, took: float | None = None) -> Stored | None:
+    async def _settle(
+        self, claim: Claim, message: Stored, outcome: Outcome, *, took: float | None = None
+    ) -> Stored | None:
         """Write down what came of an attempt; None when the message was somebody else's by then."""
         now = self._clock.now()
         receipt, detail, wanted = None, _safe(outcome.detail), STATUS_OF[outcome.kind]
@@ -322,7 +324,7 @@ class Delivery:
         LOG.warning(
             "delivery.alarm",
             extra={
-                "message": message.message_id,
+                "number": message.message_id,
                 "operation": message.operation,
                 "municipality": message.municipality_cvr,
                 "system": str(message.recipient),

@@ -20,8 +20,9 @@ from uuid import UUID
 from sygefravaer import audit
 from sygefravaer.clock import Clock
 from sygefravaer.contract.conversations import WITHIN, Answers, Asks, Conversation, Said, Withdraws
+from sygefravaer.errors import NothingOwed
 from sygefravaer.lanes import Status
-from sygefravaer.law.calendar import NEVER, danish_date, end_of_day, working_day
+from sygefravaer.law import NEVER, danish_date, end_of_day, working_day
 from sygefravaer.store import Row, Store, Trail, Tx
 
 LOG: Final = logging.getLogger(__name__)
@@ -278,12 +279,12 @@ async def owed(
     return [Obligation(**{**row, "kind": Kind(row["kind"])}) for row in rows]
 
 
-async def tell(store: Store, message_id: int, *, by: str, now: datetime) -> bool:
-    """Note that a person has told the sender the end of this message; False when nothing of the kind is owed."""
+async def tell(store: Store, message_id: int, *, by: str, now: datetime) -> None:
+    """Note that a person has told the sender the end of this message; raises `NothingOwed`."""
     async with store.tx() as tx:
         row = await tx.one(_TELL, message_id=message_id, by=by, now=now)
         if row is None:
-            return False
+            raise NothingOwed
         about = await tx.one(_ABOUT, message_id=message_id) or {}
         await audit.record(
             tx,
@@ -294,7 +295,6 @@ async def tell(store: Store, message_id: int, *, by: str, now: datetime) -> bool
             detail={"by": by},
             **about,
         )
-    return True
 
 
 # --- reminders ---

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MPL-2.0
-"""The whole story of one message: accepted, every attempt, its end, the business answer or its absence, what is owed."""
+"""The whole story of a message: accepted, each attempt, its end, the business answer or its absence, what is owed."""
 
 from __future__ import annotations
 
