@@ -326,14 +326,11 @@ class GatewayPart(Part):
             | `kind` | `unanswered_sf2090`, `unanswered_sf2093` or `unheard` |
             | `limit` | so many (1000) |
             """
-            chosen = {
-                "owner": given.find("owner", UUID),
-                "municipality": given.find("municipality", str),
-                "kind": given.choice("kind", obligations.Kind),
-            }
-            limit = given.number("limit", 1000, most=10_000)
+            owner, municipality = given.find("owner", UUID), given.find("municipality", str)
+            kind, limit = given.choice("kind", obligations.Kind), given.number("limit", 1000, most=10_000)
             given.done()
-            found, now = await obligations.owed(store, **chosen, limit=limit), self.clock.now()
+            found = await obligations.owed(store, owner=owner, municipality=municipality, kind=kind, limit=limit)
+            now = self.clock.now()
             return {"obligations": [one.plain(now) for one in found]}
 
         return {"health": health, "due": due, **offered({"accepted": accepted, "obligations": owed})}
