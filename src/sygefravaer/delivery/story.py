@@ -10,7 +10,7 @@ from uuid import UUID
 
 from sygefravaer.contract.operations import OPERATIONS
 from sygefravaer.errors import NoSuchMessage
-from sygefravaer.store import Row, Store
+from sygefravaer.store import Store, Tx
 
 _MESSAGE: Final = """
 SELECT message_id, besked_id, operation, municipality_cvr, sender, recipient, korrelations_id, reference_besked_id,
@@ -110,30 +110,28 @@ class Story:
 
     def plain(self) -> dict[str, Any]:
         """Give it as JSON has it."""
-        told: dict[str, Any] = _plain(self)
-        return told
+        plain: dict[str, Any] = _plain(self)
+        return plain
 
 
 async def story(store: Store, message_id: int) -> Story:
     """Tell all that is known of the message with this number, as of one instant; raises `NoSuchMessage`."""
     async with store.snapshot() as tx:
-        row = await tx.one(_MESSAGE, message_id=message_id)
-        if row is None:
-            raise NoSuchMessage
-        attempts = await tx.all(_ATTEMPTS, message_id=message_id)
-        answers = await tx.all(_ANSWERS, message_id=message_id, operations=_ANSWERING)
-        debts = await tx.all(_DEBTS, message_id=message_id)
-    return _told(row, attempts, answers, debts)
+        return await told(tx, message_id)
 
 
-def _told(row: Row, attempts: list[Row], answers: list[Row], debts: list[Row]) -> Story:
+async def told(tx: Tx, message_id: int) -> Story:
+    """Tell the same in a transaction of the caller's."""
+    row = await tx.one(_MESSAGE, message_id=message_id)
+    if row is None:
+        raise NoSuchMessage
     conversation = OPERATIONS[row["operation"]].conversation
     return Story(
         **row,
         asks=conversation is not None and conversation.asks,
-        attempts=tuple(Attempt(**each) for each in attempts),
-        answers=tuple(Answer(**each) for each in answers),
-        debts=tuple(Debt(**each) for each in debts),
+        attempts=tuple(Attempt(**each) for each in await tx.all(_ATTEMPTS, message_id=message_id)),
+        answers=tuple(Answer(**each) for each in await tx.all(_ANSWERS, message_id=message_id, operations=_ANSWERING)),
+        debts=tuple(Debt(**each) for each in await tx.all(_DEBTS, message_id=message_id)),
     )
 
 
