@@ -17,6 +17,7 @@ from switching import NEW, OLD, change, down, later, refuse, rest, silent
 from sygefravaer.app import PLATFORM
 from sygefravaer.cli import cli
 from sygefravaer.control import Door
+from sygefravaer.errors import Refused
 from sygefravaer.lanes import Lanes
 from sygefravaer.store import Store, migrate
 from sygefravaer.vault import Vault
@@ -252,3 +253,34 @@ async def test_what_is_given_wrongly_is_told(desk, tmp_path):
     assert await desk.error(*run, strange, "--who", "drift") == "PlanUnreadable"
     assert await desk.error("routes", "set", "--run", strange, "--who", "drift") == "PlanUnreadable"
     assert await desk.error("deliveries", "list", "--recipient", "nobody") == "SystemNotRegistered"
+
+
+async def test_who_owes_what_is_listed_and_told(desk):
+    """Answers that have not come, and a refusal until somebody says that its sender knows of it."""
+    corridor = desk.corridor
+    await corridor.send(EVENT, message(EVENT))
+
+    async def no(_):
+        raise Refused("G001", "Haendelsestype")
+
+    corridor.receivers[OLD].answer = no
+    refused = message(EVENT)
+    await corridor.send(EVENT, refused)
+    await corridor.heard()
+    number = (await corridor.stored(refused))["message_id"]
+    async with corridor.store.tx() as tx:  # as if the answer had not reached its sender
+        await tx.run("UPDATE unheard SET told_at = NULL")
+    every = (await desk.told("obligations", "list"))["obligations"]
+    mine = (await desk.told("obligations", "list", "--owner", "ksd", "--municipality", VIBORG))["obligations"]
+    shown = await desk.run("obligations", "list", "--kind", "unanswered_sf2090")
+
+    assert [(one["kind"], one["name"], one["overdue"]) for one in every] == [
+        ("unanswered_sf2090", OLD, False),
+        ("unheard", "ksd", False),
+    ]
+    assert [one["message_id"] for one in mine] == [number]
+    assert OLD in shown.stdout
+    assert await desk.error("obligations", "tell", number, "--by", "0101010000") == "WordsHoldNumber"
+    assert await desk.told("obligations", "tell", number, "--by", "drift") == {"told": number}
+    assert await desk.error("obligations", "tell", number, "--by", "drift", code=1) == "NothingOwed"
+    assert (await desk.run("obligations", "list", "--kind", "unheard")).stdout == "None.\n"

@@ -21,6 +21,7 @@ from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
+from uuid import UUID
 
 import uvloop
 
@@ -30,7 +31,7 @@ from sygefravaer.clock import Clock, MovableClock, SystemClock
 from sygefravaer.config import Config, Database, Kind, Surroundings, Time
 from sygefravaer.contract.operations import Environment, Service
 from sygefravaer.control import Act, Door, Fields, Json, clock_act, head, offered
-from sygefravaer.delivery import Clients, Delivery
+from sygefravaer.delivery import Clients, Delivery, obligations
 from sygefravaer.endpoint import App, HttpDoor, Peers, Server, server_tls
 from sygefravaer.errors import StoreUnavailable, UsageError
 from sygefravaer.gateway import Gateway
@@ -65,7 +66,7 @@ def rooms_of(kind: Kind) -> Rooms:
     return (*PARTY, (kind.value, ksd.MIGRATIONS if kind is Kind.KSD else jobcenter.MIGRATIONS))
 
 
-QUIET_ACTS: Final = frozenset({"health", "due", "clock"})
+QUIET_ACTS: Final = frozenset({"health", "due", "clock", "obligations"})
 """Acts that change nothing; of `clock` a turn does, and the clock knows of that."""
 
 CONNECT_SECONDS: Final = 10.0  # one attempt to reach the database: three hosts of which two swallow packets
@@ -322,7 +323,25 @@ class GatewayPart(Part):
             given.done()
             return {"messages": [plain(row) for row in await carrier.accepted(after=after, limit=limit)]}
 
-        return {"health": health, "due": due, **offered({"accepted": accepted})}
+        async def owed(given: Fields) -> Json:
+            """
+            List what is owed, oldest first: business answers that have not come, and ends that nobody has heard of.
+
+            | field | |
+            |---|---|
+            | `owner` | only of this system, by its id |
+            | `municipality` | only of this municipality, by its CVR number |
+            | `kind` | `unanswered_sf2090`, `unanswered_sf2093` or `unheard` |
+            | `limit` | so many (1000) |
+            """
+            owner, municipality = given.find("owner", UUID), given.find("municipality", str)
+            kind, limit = given.choice("kind", obligations.Kind), given.number("limit", 1000, most=10_000)
+            given.done()
+            found = await obligations.owed(store, owner=owner, municipality=municipality, kind=kind, limit=limit)
+            now = self.clock.now()
+            return {"obligations": [one.plain(now) for one in found]}
+
+        return {"health": health, "due": due, **offered({"accepted": accepted, "obligations": owed})}
 
 
 def plain(row: Mapping[str, object]) -> Json:

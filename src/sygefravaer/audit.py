@@ -79,6 +79,8 @@ class Event(StrEnum):
     MESSAGE_DISCARDED = "message.discarded"
     MESSAGE_MOVED = "message.moved"
     ROUTE_CHANGED = "route.changed"
+    MESSAGE_TOLD = "message.told"
+    ANSWER_REMINDED = "answer.reminded"
 
 
 _TYPES: Final[Mapping[str, str]] = {

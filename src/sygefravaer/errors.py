@@ -15,7 +15,7 @@ Every kind of error, what it is called, who must act, and whether trying again c
       StoreError               the database did not do it
         StoreUnavailable, CommitUnknown, Conflict, MigrationError
       DeliveryRefused          what a person wants done with messages or routes is not done
-        PlanChanged, NotParked, NoSuchMessage, RouteStands
+        PlanChanged, NotParked, NoSuchMessage, NothingOwed, RouteStands
       ActRefused               a control door said no
       UsageError               a command, a setting or a file is wrong; nothing was started
         FieldRefused           so is a field that was given as JSON or on the command line
@@ -400,6 +400,13 @@ class NoSuchMessage(DeliveryRefused):
 
     code = "NoSuchMessage"
     hint: ClassVar[str] = "`sygefravaer deliveries list` gives the numbers."
+
+
+class NothingOwed(DeliveryRefused):
+    """Nobody has to be told of the end of this message any more, or ever had to."""
+
+    code = "NothingOwed"
+    hint: ClassVar[str] = "`sygefravaer obligations list --kind unheard` shows whose end must still be told."
 
 
 class RouteStands(DeliveryRefused):

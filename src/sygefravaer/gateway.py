@@ -269,7 +269,9 @@ class Gateway:
             call_uuid=passage.inbound.call_uuid,
         )
         trail = audit.trail(Event.MESSAGE_ACCEPTED, now=now, **_about(passage))
-        enqueued = await self._delivery.accept(tx, entry, trail=trail)  # 9, 12
+        conversation = parcel.operation.conversation
+        said = () if conversation is None else conversation.said(parcel.message)
+        enqueued = await self._delivery.accept(tx, entry, trail=trail, said=said)  # 9, 12
         if not enqueued.fresh:
             return await self._repeat(tx, passage, parcel, grant, known=enqueued.message, now=now)
         return Kept(parcel=parcel, message=enqueued.message, route=route, claim=enqueued.claim)

@@ -20,6 +20,7 @@ from sygefravaer import __version__
 from sygefravaer.cli.acting import act
 from sygefravaer.cli.deliveries import deliveries
 from sygefravaer.cli.frame import REFUSED, Commands, dir_option, example, json_option, wants_json
+from sygefravaer.cli.obligations import obligations
 from sygefravaer.cli.routes import routes
 from sygefravaer.cli.sandboxing import citizens, sandbox
 from sygefravaer.cli.scenarios import scenario
@@ -46,6 +47,7 @@ cli.add_command(clock)
 cli.add_command(act)
 cli.add_command(scenario)
 cli.add_command(deliveries)
+cli.add_command(obligations)
 cli.add_command(routes)
 
 

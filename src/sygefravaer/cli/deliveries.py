@@ -277,7 +277,7 @@ def columns(names: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _story(told: Mapping[str, Any]) -> list[str]:
-    lists = ("attempts", "moves", "replays")
+    lists = ("attempts", "answers", "debts", "moves", "replays")
     lines = [f"{name}: {value}" for name, value in told.items() if name not in lists and value not in {None, ""}]
     for name in lists:
         lines += [f"{name}:"] if told[name] else []

@@ -16,8 +16,9 @@ from types import MappingProxyType
 from typing import Any, Final, Literal
 from uuid import UUID
 
-from sygefravaer.contract import names
+from sygefravaer.contract import conversations, names
 from sygefravaer.contract.codes import LISTS
+from sygefravaer.contract.conversations import Conversation
 from sygefravaer.contract.messages import (
     HentSagRequest,
     HentSagResponse,
@@ -103,6 +104,8 @@ class Operation:
     needs_nemrefusions_id: bool
     needs_reference: bool
     rules: tuple[Rule, ...]
+    conversation: Conversation | None
+    """What its messages ask for, answer or withdraw; None where nobody is asked for a business answer."""
     budget: float = BUDGET
 
     @cached_property
@@ -346,6 +349,7 @@ def _operation(  # a row: what varies stands in the table, what follows from it 
     needs_nemrefusions_id: bool = False,
     needs_reference: bool = False,
     rules: tuple[Rule, ...] = (),
+    conversation: Conversation | None = None,
 ) -> Operation:
     of_header = ((_REFERENCE,) if needs_reference else ()) + ((_NEMREFUSIONS_ID,) if needs_nemrefusions_id else ())
     return Operation(
@@ -359,6 +363,7 @@ def _operation(  # a row: what varies stands in the table, what follows from it 
         needs_nemrefusions_id=needs_nemrefusions_id,
         needs_reference=needs_reference,
         rules=tuple(sorted((*_EVERY, *of_header, *rules), key=lambda rule: rule.code)),
+        conversation=conversation,
     )
 
 
@@ -369,6 +374,7 @@ _ROWS: Final = (
         SendHaendelseSygefravaerssagRequest,
         service=Service.SYGEFRAVAER_JC,
         needs_nemrefusions_id=True,
+        conversation=conversations.EVENT,
         rules=(
             *_CASE,
             Rule("aendringsaarsag", "G001", "Aendringsaarsag", _CONDITIONAL, _change_without_cause),
@@ -381,6 +387,7 @@ _ROWS: Final = (
         SendForretningsSvarRequest,
         needs_nemrefusions_id=True,
         needs_reference=True,
+        conversation=conversations.EVENT_ANSWER,
         rules=(
             Rule("jobcentersag_id", "G001", "JobcentersagID", _CONDITIONAL, _accepted_without_case),
             Rule("fejl_liste", "G001", "Forretningskvittering/FejlListe", "AFVIST", _refused_without_reason),
@@ -392,6 +399,7 @@ _ROWS: Final = (
         SendAnmodningForlaengelseRequest,
         service=Service.SYGEFRAVAER_JC,
         needs_nemrefusions_id=True,
+        conversation=conversations.REQUEST,
         rules=(
             *_CASE,
             Rule("mulige_koder", "G001", "MuligeForlaengelseskoder", "rights are no extensions", _asked_for_a_right),
@@ -403,6 +411,7 @@ _ROWS: Final = (
         SendForretningsSvarForlaengelseRequest,
         needs_nemrefusions_id=True,
         needs_reference=True,
+        conversation=conversations.REQUEST_ANSWER,
         rules=(
             Rule("not_afleveret", "G001", _RECEIPT_CODE, "codes of the receipt", _delivered_extension),
             Rule("begrundelse", "G001", "Forretningskvittering/Begrundelse", "1500 characters", _long_reason),

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cache
+from time import monotonic
 from typing import Final
 from uuid import UUID, uuid4
 
@@ -18,6 +19,7 @@ from sygefravaer.agreements import Route
 from sygefravaer.client import Kind, Outcome, classify
 from sygefravaer.clock import Clock
 from sygefravaer.contract import codec
+from sygefravaer.contract.conversations import Said
 from sygefravaer.contract.messages import (
     SygefravaerResponse,
     TransportKvitteringType,
@@ -25,7 +27,7 @@ from sygefravaer.contract.messages import (
     kvittering_fejl,
 )
 from sygefravaer.contract.operations import OPERATIONS, Environment, Operation
-from sygefravaer.delivery import ways
+from sygefravaer.delivery import obligations, ways
 from sygefravaer.delivery.nodes import Bell
 from sygefravaer.delivery.receivers import CONCURRENCY, Clients, Receivers
 from sygefravaer.delivery.sealed import BODY, RECEIPT
@@ -41,6 +43,7 @@ HANDFUL: Final = 8  # lanes per claim of the worker, so that one turn does not g
 _CODE: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.]{0,63}|\d{3}")
 _DIGITS: Final = re.compile(r"\d{6}")
 BUSY: Final = timedelta(seconds=1)  # after which a move into a lane that is held is tried again
+REMIND: Final = 1.0  # seconds of machine time between looks for reminders that are due
 POLL: Final = 1.0  # seconds within which what another node left behind is found
 
 MIGRATIONS: Final = (
@@ -58,6 +61,7 @@ MIGRATIONS: Final = (
     CREATE INDEX message_addressed ON message (recipient, besked_id);
     """,
     ways.MIGRATION,
+    obligations.MIGRATION,
 )
 
 STATUS_OF: Final[Mapping[Kind, Status]] = {
@@ -129,12 +133,19 @@ class Delivery:
         self._wake = asyncio.Event()
         self._bell = Bell(store, self._wake.set)
         self._end = asyncio.Event()
+        self._reminders = obligations.Reminders(store, clock)
+        self._remind_at = 0.0  # of machine time
 
     # --- what the corridor asks ---
 
-    async def accept(self, tx: Tx, entry: Entry, *, trail: Trail) -> Enqueued:
-        """Put a message in its lane, `trail` with it, and claim a free lane unless the receiver is busy."""
+    async def accept(self, tx: Tx, entry: Entry, *, trail: Trail, said: Said = ()) -> Enqueued:
+        """
+        Put a message in its lane, `trail` with it, and claim a free lane unless the receiver is busy.
+
+        `said` is what the message asks, answers or withdraws; it is written down in the same statement.
+        """
         now = self._clock.now()
+        trail = replace(trail, beside=obligations.said(said, municipality_cvr=entry.municipality_cvr))
         free = self._receivers.free(entry.recipient, now, sender=entry.sender)
         enqueued = await self._lanes.enqueue(tx, entry, owner=self._owner if free else None, trail=trail)
         if enqueued.fresh and not free and not self._receivers.of(entry.recipient).rests(now):
@@ -246,9 +257,10 @@ class Delivery:
             found = await self._way(message) if way is None else Way(route=way)
             if found.route is not None and found.moves:
                 return await self._move(claim, message, found.route)
+            begun = monotonic()
             outcome = _stuck(found.stuck) if found.route is None else await self._attempt(message, found.route)
             failpoint.reach("attempt.after_answer")
-            carried = await self._settle(claim, message, outcome)
+            carried = await self._settle(claim, message, outcome, took=monotonic() - begun)
             if carried is None or carried.status in {Status.QUEUED, Status.PARKED}:
                 break
         return carried
@@ -291,7 +303,9 @@ class Delivery:
         self._receivers.heard(message.recipient, self._clock.now(), answered=outcome.kind is not Kind.SILENCE)
         return outcome
 
-    async def _settle(self, claim: Claim, message: Stored, outcome: Outcome) -> Stored | None:
+    async def _settle(
+        self, claim: Claim, message: Stored, outcome: Outcome, *, took: float | None = None
+    ) -> Stored | None:
         """Write down what came of an attempt; None when the message was somebody else's by then."""
         now = self._clock.now()
         receipt, detail, wanted = None, _safe(outcome.detail), STATUS_OF[outcome.kind]
@@ -312,6 +326,7 @@ class Delivery:
             code=outcome.kind.value,
             reason=detail,
         )
+        trail = replace(trail, beside=obligations.settled(OPERATIONS[message.operation].conversation, wanted, now=now))
         # One statement needs no transaction; a refusal also leaves a debt.
         async with self._store.tx() if wanted is Status.REFUSED else self._store.read() as tx:
             status = await self._lanes.settle(
@@ -322,12 +337,28 @@ class Delivery:
                 now=now,
                 receipt=receipt,
                 detail=detail,
+                took=took,
                 trail=trail,
                 behind=lambda: self._behind.add(claim.lane_id),
             )
             if status is Status.REFUSED:
                 await owe(tx, message, now)
+        if status is Status.PARKED:
+            self._alarm(message, detail)
         return None if status is None else replace(message, status=status, receipt=receipt, detail=detail)
+
+    def _alarm(self, message: Stored, cause: str) -> None:
+        """Say aloud that a message is stuck; `message.parked` in the record says the same, and `cause` groups them."""
+        LOG.warning(
+            "delivery.alarm",
+            extra={
+                "number": message.message_id,
+                "operation": message.operation,
+                "municipality": message.municipality_cvr,
+                "system": str(message.recipient),
+                "cause": cause,
+            },
+        )
 
     # --- the worker ---
 
@@ -349,6 +380,7 @@ class Delivery:
             self._wake.clear()
             try:
                 found, due = await self._turn()
+                await self._remind()
             except StoreError as error:
                 LOG.warning("worker.store", extra={"code": error.code})
                 found, due = False, None
@@ -359,6 +391,12 @@ class Delivery:
                 await asyncio.wait(self._carried, timeout=IN_TURN, return_when=asyncio.FIRST_COMPLETED)
             elif not found:
                 await self._clock.sleep_until(due, wake=self._wake, end=self._end, at_most=POLL)
+
+    async def _remind(self) -> None:
+        """Give reminders, when it is time to look for them."""
+        if monotonic() >= self._remind_at:
+            self._remind_at = monotonic() + REMIND
+            await self._reminders.give()
 
     def end(self) -> None:
         """Let the worker take nothing more; what is being sent, and what callers still bring, goes on."""

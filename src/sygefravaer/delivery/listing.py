@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
+from sygefravaer.delivery.story import told
 from sygefravaer.errors import NoSuchMessage
 from sygefravaer.lanes import OPEN, Status
 from sygefravaer.store import Row, Store, Tx
@@ -38,8 +39,6 @@ LEFT JOIN unheard ON unheard.message_id = message.message_id
 WHERE message.message_id = %(number)s OR message.besked_id = %(besked_id)s
 ORDER BY message.message_id"""
 
-_ATTEMPTS: Final = """
-SELECT at, outcome, detail, stale FROM attempt WHERE message_id = %(message_id)s ORDER BY attempt_id"""
 _MOVES: Final = "SELECT at, who, source, target FROM moved WHERE message_id = %(message_id)s ORDER BY moved_id"
 _REPLAYS: Final = "SELECT at, who, plan, recipient FROM replay WHERE message_id = %(message_id)s ORDER BY replay_id"
 _SYSTEM: Final = "SELECT system_id FROM system WHERE system_id::text = %(system)s OR name = %(system)s"
@@ -81,15 +80,20 @@ async def shown(store: Store, key: int | UUID) -> list[dict[str, Any]]:
         rows = await tx.all(_FIND, number=number, besked_id=besked_id)
         if not rows:
             raise NoSuchMessage
-        return [
-            dict(row)
-            | {
-                "attempts": [dict(one) for one in await tx.all(_ATTEMPTS, message_id=row["message_id"])],
-                "moves": [dict(one) for one in await tx.all(_MOVES, message_id=row["message_id"])],
-                "replays": [dict(one) for one in await tx.all(_REPLAYS, message_id=row["message_id"])],
-            }
-            for row in rows
-        ]
+        return [await _all(tx, row) for row in rows]
+
+
+async def _all(tx: Tx, row: Row) -> dict[str, Any]:
+    number = row["message_id"]
+    story = (await told(tx, number)).plain()
+    return {
+        **row,
+        "attempts": story["attempts"],
+        "answers": story["answers"],
+        "debts": story["debts"],
+        "moves": [dict(one) for one in await tx.all(_MOVES, message_id=number)],
+        "replays": [dict(one) for one in await tx.all(_REPLAYS, message_id=number)],
+    }
 
 
 def as_plain(value: Any) -> Any:

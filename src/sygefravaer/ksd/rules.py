@@ -16,6 +16,7 @@ from typing import Final
 from uuid import UUID
 
 from sygefravaer.contract.codes import LISTS
+from sygefravaer.contract.conversations import FINAL, is_final, is_outdated
 from sygefravaer.contract.messages import (
     ForlaengelseType,
     ForretningskvitteringType,
@@ -31,10 +32,6 @@ from sygefravaer.contract.messages import (
 from sygefravaer.ksd.changes import material, relevant
 from sygefravaer.ksd.lifecycle import ENDED, State
 from sygefravaer.law import danish_date, days_left
-
-FINAL: Final = frozenset({"ACCEPTERET", "AFVIST"})
-OUTDATED: Final = "FORAELDET_VERSION"
-"""`Begrundelse` of a MODTAGET that settles an event that came after a newer one."""
 
 PENSIONER: Final = "PENSIONIST_PARAGRAF25"
 PENSIONERS_CODE: Final = "P29"
@@ -131,8 +128,7 @@ def fejlkoder(receipt: ForretningskvitteringType) -> list[str]:
 
 def settles(receipt: ForretningskvitteringType) -> bool:
     """Say whether the answer closes the event: a final one, or MODTAGET because a newer version was there."""
-    code = receipt.ForretningsValideringsKode
-    return code in FINAL or (code == "MODTAGET" and (receipt.Begrundelse or "").strip() == OUTDATED)
+    return is_final(receipt) or is_outdated(receipt)
 
 
 def judge_extension(

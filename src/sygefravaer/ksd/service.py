@@ -17,6 +17,7 @@ from uuid import UUID
 
 from sygefravaer.clock import Clock
 from sygefravaer.contract.codes import LISTS
+from sygefravaer.contract.conversations import is_final
 from sygefravaer.contract.messages import (
     ForlaengelseType,
     ForretningskvitteringType,
@@ -155,11 +156,11 @@ class Service:
             _ANSWERED,
             besked_id=reference,
             code=code,
-            final=code in rules.FINAL,
+            final=is_final(receipt),
             settles=rules.settles(receipt),
             now=now,
         )
-        if code in rules.FINAL:
+        if is_final(receipt):
             await tx.run(
                 _SETTLE_LOWER,
                 sags_id=told.sags_id,

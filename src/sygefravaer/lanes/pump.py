@@ -8,6 +8,7 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from datetime import datetime
+from time import monotonic
 from typing import Final
 from uuid import uuid4
 
@@ -157,7 +158,7 @@ class Pump:
                 async with self._store.tx() as tx:
                     await self._lanes.release(tx, claim, next_at=self._clock.now())
                 return
-            verdict = await self._attempt(message)
+            verdict, took = await self._attempt(message)
             async with self._store.tx() as tx:
                 status = await self._lanes.settle(
                     tx,
@@ -167,6 +168,7 @@ class Pump:
                     now=self._clock.now(),
                     receipt=verdict.receipt,
                     detail=verdict.detail,
+                    took=took,
                 )
                 if status is not None:
                     await self._settled(tx, message, status, verdict)
@@ -174,7 +176,7 @@ class Pump:
                 return
 
     async def _repeat(self, message: Stored) -> None:
-        verdict = await self._attempt(message)
+        verdict, took = await self._attempt(message)
         if verdict.status not in TRANSITIONS[Status.UNDER_WAY]:
             return
         async with self._store.tx() as tx:
@@ -185,13 +187,18 @@ class Pump:
                 now=self._clock.now(),
                 receipt=verdict.receipt,
                 detail=verdict.detail,
+                owner=self.owner,
+                took=took,
             ):
                 await self._settled(tx, message, verdict.status, verdict)
 
-    async def _attempt(self, message: Stored) -> Verdict:
+    async def _attempt(self, message: Stored) -> tuple[Verdict, float]:
+        """Make one attempt; give what it came to, and the seconds of machine time that it took."""
+        begun = monotonic()
         try:
-            return await self._deliver(message)
+            verdict = await self._deliver(message)
         except Exception as error:
             # Whatever an attempt breaks on, its message keeps its place and its lane waits.
             log.exception("pump.attempt_failed", extra={"operation": message.operation})
-            return Verdict(status=Status.QUEUED, detail=type(error).__name__)
+            verdict = Verdict(status=Status.QUEUED, detail=type(error).__name__)
+        return verdict, monotonic() - begun

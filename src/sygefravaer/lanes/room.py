@@ -137,11 +137,12 @@ class Lanes:
         now: datetime,
         receipt: bytes | None = None,
         detail: str = "",
+        took: float | None = None,
         trail: Trail | None = None,
         behind: Callable[[], None] | None = None,
     ) -> Status | None:
         """
-        Say what came of sending `message`, and write `trail` with it; give the status it has now.
+        Say what came of sending `message`, in so many seconds, and write `trail` with it; give the status it has now.
 
         QUEUED is a failure: the message and those behind it wait for the back-off, or a person (PARKED) after five
         days. The claim ends with its last message, a failure or a parking. None: the claim was somebody else's by
@@ -153,6 +154,7 @@ class Lanes:
         if failed and self.schedule.give_up(message.first_attempt_at or now, now):
             status = Status.PARKED
         next_at = self.schedule.next_attempt(now, message.failures + 1, self._jitter()) if failed else now
+        repeat_at = self.schedule.repeat_at(now, 0) if status is Status.UNDER_WAY else None
         params = {
             "lane_id": claim.lane_id,
             "token": claim.token,
@@ -166,9 +168,11 @@ class Lanes:
             "ends": status in OPEN or message.message_id == claim.messages[-1].message_id,
             "counts": int(failed),
             "next_at": next_at,
-            "repeat_at": self.schedule.repeat_at(now, 0) if status is Status.UNDER_WAY else None,
+            "repeat_at": repeat_at,
             "receipt": receipt,
             "detail": detail,
+            "took": took,
+            "again_at": next_at if status is Status.QUEUED else repeat_at,
             "now": now,
         }
         row = await _carried(tx, statements.SETTLE, statements.SETTLE_END, params, trail)
@@ -248,7 +252,16 @@ class Lanes:
         return due
 
     async def repeated(
-        self, tx: Tx, message: Stored, *, status: Status, now: datetime, receipt: bytes | None = None, detail: str = ""
+        self,
+        tx: Tx,
+        message: Stored,
+        *,
+        status: Status,
+        now: datetime,
+        receipt: bytes | None = None,
+        detail: str = "",
+        owner: UUID | None = None,
+        took: float | None = None,
     ) -> bool:
         """Settle a message whose end a repeat has brought: DELIVERED or REFUSED; False when it was settled before."""
         check_move(Status.UNDER_WAY, status)
@@ -260,6 +273,8 @@ class Lanes:
             receipt=receipt,
             now=now,
             detail=detail,
+            owner=owner,
+            took=took,
         )
         return row is not None and not row["stale"]
 
@@ -290,11 +305,10 @@ class Lanes:
 
 
 async def _carried(tx: Tx, body: str, end: str, params: Mapping[str, object], trail: Trail | None) -> Row:
-    if trail:
-        row = await tx.one(f"{body}, trail AS ({trail.statement}){end}", **params, **trail.params)
-    else:
-        row = await tx.one(body + end, **params)
-    return row or {}
+    trails = trail.all if trail else ()
+    carried = "".join(f", trail_{number} AS ({each.statement})" for number, each in enumerate(trails))
+    added = {name: value for each in trails for name, value in each.params.items()}
+    return await tx.one(body + carried + end, **params, **added) or {}
 
 
 def _turn(row: Row) -> int:

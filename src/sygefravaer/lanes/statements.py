@@ -91,6 +91,10 @@ CREATE INDEX IF NOT EXISTS lane_turn ON lane (recipient, municipality_cvr, next_
 WHERE open > 0 AND NOT parked;
 DROP INDEX IF EXISTS lane_due;
 """,
+    """
+-- An attempt says how long it took, in seconds, and when the next one is.
+ALTER TABLE attempt ADD COLUMN took double precision, ADD COLUMN again_at timestamptz;
+""",
 )
 
 ENTRY: Final = tuple(column.name for column in fields(Entry))
@@ -115,7 +119,7 @@ WITH taken AS (
     SELECT lane_id, CASE WHEN claimed THEN 'sending' ELSE 'queued' END, {", ".join(f"%({name})s" for name in ENTRY)}
     FROM taken
     RETURNING message_id, lane_id, status
-), gate AS (SELECT FROM fresh)"""
+), gate AS (SELECT message_id FROM fresh)"""
 
 ENQUEUE_END: Final = """
 SELECT taken.lane_id, taken.claimed, fresh.message_id, fresh.status FROM taken, fresh"""
@@ -251,11 +255,12 @@ WITH held AS (
     FROM held
     WHERE message.lane_id = held.lane_id AND status IN ('queued', 'sending', 'parked') AND status = 'sending'
       AND message_id > %(message_id)s AND %(ends)s
-), gate AS (SELECT FROM held)"""
+), gate AS (SELECT %(message_id)s::bigint AS message_id FROM held)"""
 
 SETTLE_END: Final = """
-INSERT INTO attempt (message_id, municipality_cvr, owner, at, outcome, stale, detail)
-SELECT %(message_id)s, %(municipality_cvr)s, %(owner)s, %(now)s, %(status)s, NOT EXISTS (SELECT FROM held), %(detail)s
+INSERT INTO attempt (message_id, municipality_cvr, owner, at, outcome, stale, detail, took, again_at)
+SELECT %(message_id)s, %(municipality_cvr)s, %(owner)s, %(now)s, %(status)s, NOT EXISTS (SELECT FROM held), %(detail)s,
+       %(took)s, %(again_at)s
 RETURNING stale, %(ends)s AND coalesce((SELECT open > 0 FROM held), false) AS behind"""
 
 RELEASE: Final = """
@@ -343,8 +348,9 @@ WITH moved AS (
     WHERE message_id = %(message_id)s AND status = 'under_way'
     RETURNING message_id
 )
-INSERT INTO attempt (message_id, municipality_cvr, at, outcome, stale, detail)
-SELECT %(message_id)s, %(municipality_cvr)s, %(now)s, %(status)s, NOT EXISTS (SELECT FROM moved), %(detail)s
+INSERT INTO attempt (message_id, municipality_cvr, owner, at, outcome, stale, detail, took)
+SELECT %(message_id)s, %(municipality_cvr)s, %(owner)s, %(now)s, %(status)s, NOT EXISTS (SELECT FROM moved),
+       %(detail)s, %(took)s
 RETURNING stale"""
 
 NEXT: Final = """least(

@@ -61,14 +61,21 @@ _T = TypeVar("_T")
 @dataclass(frozen=True, kw_only=True)
 class Trail:
     """
-    An INSERT that another statement carries, so that both are one round trip and one decision.
+    A change that another statement carries, so that all is one round trip and one decision.
 
-    `statement` ends in `FROM gate`: the carrier defines `gate` with one row if its own work took place and none if not.
-    The names of `params` start with the name of the room that wrote the statement.
+    `statement` takes its rows `FROM gate`: the carrier defines `gate` with one row if its own work took place and none
+    if not; in lanes the row is the `message_id`. The names of `params` start with the name of the room that wrote the
+    statement, and are those of no other trail that goes along; `beside` are others that are carried in the same way.
     """
 
     statement: str
     params: Mapping[str, object]
+    beside: tuple[Trail, ...] = ()
+
+    @property
+    def all(self) -> tuple[Trail, ...]:
+        """Give this one and all that go along."""
+        return self, *(each for other in self.beside for each in other.all)
 
 
 class Tx:
