@@ -28,6 +28,7 @@ from uuid import UUID, uuid4
 import aiohttp
 from benchmarks.rig import Told, message, read
 
+from ordeal import dump
 from ordeal.nursery import Nursery
 from ordeal.receiver import TABLES
 from sygefravaer import failpoint
@@ -108,6 +109,7 @@ class House:
             self._lay_node(name)
         urls = {name: f"https://localhost:{self.processes[name].port}" for name in RECEIVERS}
         await seed.register(self.dsn, self.certificates, urls)
+        await asyncio.to_thread(dump.watch, self.server.superuser_dsn())
         self.nursery = Nursery()
         await self.nursery.start()
         self._stack.push_async_callback(self.nursery.stop)
