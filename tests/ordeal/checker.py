@@ -28,6 +28,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -75,9 +76,9 @@ class Verdict:
 
 def read(path: Path) -> list[Line]:
     """Read a file of JSON lines, packed or not."""
-    opened = gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
-    with opened as file:
-        return [json.loads(line) for line in file]
+    data = path.read_bytes()
+    text = (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8")
+    return [json.loads(line) for line in text.splitlines()]
 
 
 def check(history: Sequence[Line], dump: Sequence[Line]) -> Verdict:
@@ -194,7 +195,7 @@ def _ascending(
     found: _Facts, lane: Sequence[str], place: Mapping[str, int], how: str, did: str = "applied"
 ) -> Iterator[Violation]:
     known = [each for each in lane if each in place]
-    for one, other in zip(known, known[1:], strict=False):
+    for one, other in pairwise(known):
         if place[one] > place[other]:
             text = f"it was {did} after {one}, and had been {how} before it"
             yield _violation(found, "order", other, text, also=one)
@@ -261,7 +262,7 @@ def _look_ups(found: _Facts) -> Iterator[Violation]:
 
 
 def _violation(
-    found: _Facts, rule: str, besked_id: str, text: str, also: str = "", taken: Line | None = None
+    found: _Facts, rule: str, besked_id: str, text: str, *, also: str = "", taken: Line | None = None
 ) -> Violation:
     evidence: Iterable[str] = found.evidence(besked_id)
     if taken is not None:

@@ -148,6 +148,7 @@ class Cycles:
         await asyncio.wait((sending,), timeout=self.end)
         if not sending.done():
             sending.cancel()
+            await asyncio.wait((sending,))
             return False
         sending.result()
         return calm >= CALM
@@ -182,17 +183,16 @@ def summary(rows: Sequence[Row]) -> str:
     named = {"lost": "lost", "double": "double", "order": "out of order", "crossing": "across municipalities"}
     found = ", ".join(f"{rules[rule]} {text}" for rule, text in named.items())
     others = ", ".join(f"{rules[rule]} {rule}" for rule in checker.RULES if rule not in named)
-    return "\n".join(
-        [
-            f"{len(rows)} cycles, {sum(row.verdict.messages for row in rows)} messages"
-            f" ({', '.join(f'{end} {number}' for end, number in sorted(ends.items()))}),"
-            f" {sum(row.verdict.applied for row in rows)} applied",
-            f"{kills} kills, {hits} with a message in flight ({100 * hits // max(1, kills)} %); "
-            + ", ".join(f"{deed} {number}" for deed, number in sorted(deeds.items())),
-            f"processes that ended by themselves: {sum(len(row.nemesis.died) for row in rows)}",
-            f"{found}; {others}",
-        ]
+    ended = ", ".join(f"{end} {number}" for end, number in sorted(ends.items()))
+    did = ", ".join(f"{deed} {number}" for deed, number in sorted(deeds.items()))
+    messages, applied = (sum(getattr(row.verdict, name) for row in rows) for name in ("messages", "applied"))
+    lines = (
+        f"{len(rows)} cycles, {messages} messages ({ended}), {applied} applied",
+        f"{kills} kills, {hits} with a message in flight ({100 * hits // max(1, kills)} %); {did}",
+        f"processes that ended by themselves: {sum(len(row.nemesis.died) for row in rows)}",
+        f"{found}; {others}",
     )
+    return "\n".join(lines)
 
 
 async def run(given: argparse.Namespace, place: Path, logs: Path) -> list[Row]:

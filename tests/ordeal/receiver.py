@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from benchmarks.rig import SAMPLES
 from lxml import etree
 
-from benchmarks.rig import SAMPLES
 from sygefravaer import failpoint, soap
 from sygefravaer.app import end_with_parent
 from sygefravaer.clock import SystemClock

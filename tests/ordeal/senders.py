@@ -59,11 +59,11 @@ def write(
     while left:
         length = min(left, chance.randint(1, LONGEST))
         left -= length
-        lanes.append(_lane(chance, paper, length, len(lanes), slow, refused))
+        lanes.append(_lane(chance, paper, length=length, number=len(lanes), slow=slow, refused=refused))
     return lanes
 
 
-def _lane(chance: Random, paper: Paper, length: int, number: int, slow: float, refused: float) -> list[Letter]:
+def _lane(chance: Random, paper: Paper, *, length: int, number: int, slow: float, refused: float) -> list[Letter]:
     lane = UUID(int=chance.getrandbits(128), version=4)
     orderly = chance.random() < 0.65
     operation = chance.choice(SENDS)
@@ -131,9 +131,14 @@ class Senders:
                     await asyncio.gather(*(self._acknowledged(letter) for letter in lane))
                     asking.extend(asyncio.create_task(self._until_final(letter)) for letter in lane)
 
-        await asyncio.gather(*map(one, lanes))
-        self.left.set()
-        await asyncio.gather(*asking)
+        try:
+            await asyncio.gather(*map(one, lanes))
+            self.left.set()
+            await asyncio.gather(*asking)
+        finally:
+            for task in asking:
+                task.cancel()
+            await asyncio.gather(*asking, return_exceptions=True)
 
     async def ask_again(self, letters: Sequence[Letter]) -> None:
         """Send messages once more whose receipts are final: they must not have changed."""
