@@ -178,6 +178,7 @@ class Delivery:
     async def told(self, message: Stored, *, by: str = "answer") -> None:
         """Note that the sender has been told the end of a message that was refused or discarded."""
         async with self._store.read() as tx:
+            failpoint.reach("told.before_commit")
             await tx.run(
                 "UPDATE unheard SET told_at = %(now)s, told_by = %(by)s"
                 " WHERE message_id = %(message_id)s AND told_at IS NULL",
@@ -185,6 +186,7 @@ class Delivery:
                 by=by,
                 now=self._clock.now(),
             )
+            failpoint.reach("told.after_commit")
 
     # --- carrying: the same for a caller who waits and for the worker ---
 
@@ -222,9 +224,10 @@ class Delivery:
             if carried is not None and self._end.is_set():
                 async with self._store.tx() as tx:
                     await self._lanes.release(tx, claim, next_at=self._clock.now())
+                    failpoint.reach("release.before_commit")
+                failpoint.reach("release.after_commit")
                 break
             outcome = await self._attempt(message, way)
-            failpoint.reach("attempt.after_answer")
             carried = await self._settle(claim, message, outcome)
             if carried is None or carried.status in {Status.QUEUED, Status.PARKED}:
                 break
@@ -250,6 +253,7 @@ class Delivery:
             element = self._vault.open(message.body, context=BODY)
         except CannotOpen:
             return _stuck("the body cannot be opened")
+        failpoint.reach("attempt.before_post")
         try:
             outcome = classify(await self._clients.to(way).post(element, operation))
         except CallFailed as error:
@@ -257,6 +261,7 @@ class Delivery:
         except Exception as error:  # whatever it breaks on, the message keeps its place, and its lane waits
             LOG.exception("delivery.attempt_failed", extra={"lane": message.lane_id})
             outcome = classify(error)
+        failpoint.reach("attempt.after_post")
         self._receivers.heard(message.recipient, self._clock.now(), answered=outcome.kind is not Kind.SILENCE)
         return outcome
 
@@ -281,6 +286,7 @@ class Delivery:
             code=outcome.kind.value,
             reason=detail,
         )
+        failpoint.reach("settle.before_commit")
         # One statement needs no transaction; a refusal also leaves a debt.
         async with self._store.tx() if wanted is Status.REFUSED else self._store.read() as tx:
             status = await self._lanes.settle(
@@ -288,6 +294,7 @@ class Delivery:
             )
             if status is Status.REFUSED:
                 await self._owe(tx, message, now)
+        failpoint.reach("settle.after_commit")
         return None if status is None else replace(message, status=status, receipt=receipt, detail=detail)
 
     async def _owe(self, tx: Tx, message: Stored, now: datetime) -> None:
@@ -311,6 +318,8 @@ class Delivery:
             done = message is not None and await self._lanes.replay(tx, message_id, now=now)
             if message is not None and done:
                 await self._decided(tx, audit.Event.MESSAGE_REPLAYED, message, who=who, reason="", now=now)
+            failpoint.reach("replay.before_commit")
+        failpoint.reach("replay.after_commit")
         self._wake.set()
         return done
 
@@ -326,6 +335,8 @@ class Delivery:
             if done:
                 await self._owe(tx, message, now)
                 await self._decided(tx, audit.Event.MESSAGE_DISCARDED, message, who=who, reason=reason, now=now)
+            failpoint.reach("discard.before_commit")
+        failpoint.reach("discard.after_commit")
         self._wake.set()
         return done
 
@@ -390,6 +401,8 @@ class Delivery:
         async with self._store.tx() as tx:
             claims = await self._lanes.claim(tx, self._owner, now=now, lanes=free, avoid=avoid)
             due = None if claims else await self._lanes.due(tx, avoid=avoid)
+            failpoint.reach("claim.before_commit")
+        failpoint.reach("claim.after_commit")
         for claim in claims:
             self._start(claim)
         if not self._inline:

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Final
 from uuid import uuid4
 
+from sygefravaer import failpoint
 from sygefravaer.clock import Clock
 from sygefravaer.errors import StoreError
 from sygefravaer.lanes.room import Lanes
@@ -127,6 +128,8 @@ class Pump:
                 claims = await self._lanes.claim(tx, self.owner, now=now, lanes=room)
                 again = await self._lanes.repeats(tx, now=now, limit=room - len(claims)) if room > len(claims) else []
                 self._taken = len(claims) + len(again)
+                failpoint.reach("pump.before_claim")
+            failpoint.reach("pump.after_claim")
         finally:
             self._taken = 0
         for claim in claims:
@@ -156,6 +159,8 @@ class Pump:
             if self._end.is_set():
                 async with self._store.tx() as tx:
                     await self._lanes.release(tx, claim, next_at=self._clock.now())
+                    failpoint.reach("pump.before_release")
+                failpoint.reach("pump.after_release")
                 return
             verdict = await self._attempt(message)
             async with self._store.tx() as tx:
@@ -170,6 +175,8 @@ class Pump:
                 )
                 if status is not None:
                     await self._settled(tx, message, status, verdict)
+                failpoint.reach("pump.before_settle")
+            failpoint.reach("pump.after_settle")
             if status is None or status in OPEN:
                 return
 
@@ -187,11 +194,16 @@ class Pump:
                 detail=verdict.detail,
             ):
                 await self._settled(tx, message, verdict.status, verdict)
+            failpoint.reach("pump.before_repeated")
+        failpoint.reach("pump.after_repeated")
 
     async def _attempt(self, message: Stored) -> Verdict:
+        failpoint.reach("pump.before_post")
         try:
-            return await self._deliver(message)
+            verdict = await self._deliver(message)
         except Exception as error:
             # Whatever an attempt breaks on, its message keeps its place and its lane waits.
             log.exception("pump.attempt_failed", extra={"operation": message.operation})
-            return Verdict(status=Status.QUEUED, detail=type(error).__name__)
+            verdict = Verdict(status=Status.QUEUED, detail=type(error).__name__)
+        failpoint.reach("pump.after_post")
+        return verdict
