@@ -87,7 +87,7 @@ class Cycles:
         lanes = write(chance, self.paper, messages)
         letters = [letter for lane in lanes for letter in lane]
         with History(history_path) as history:
-            self._head(history, number)
+            head(history, self.house, seed=self.seed, number=number)
             again = chance.sample(self.known, min(len(self.known), KEPT))
             for letter in again:
                 self._before(history, letter)
@@ -108,16 +108,6 @@ class Cycles:
         self._put_away(history_path, dump_path, verdict)
         seconds = time.monotonic() - begun
         return Row(number=number, seed=self.seed, seconds=seconds, nemesis=nemesis, verdict=verdict)
-
-    def _head(self, history: History, number: int) -> None:
-        history.write(
-            "cycle",
-            seed=self.seed,
-            number=number,
-            lease=self.house.lease,
-            systems={spec.name: spec.system_id for spec in SYSTEMS},
-            receives={spec.name: spec.municipalities for spec in SYSTEMS},
-        )
 
     def _before(self, history: History, letter: Letter) -> None:
         history.write("before", id=letter.id, receipt=receipt_of(letter))
@@ -160,6 +150,18 @@ class Cycles:
             return
         shown = history.with_suffix("").with_suffix(".verdict.txt")
         shown.write_text("\n\n".join(map(str, verdict.violations)) + f"\n\n{verdict}\n", encoding="utf-8")
+
+
+def head(history: History, house: House, *, seed: str, number: int) -> None:
+    """Begin a history."""
+    history.write(
+        "cycle",
+        seed=seed,
+        number=number,
+        lease=house.lease,
+        systems={spec.name: spec.system_id for spec in SYSTEMS},
+        receives={spec.name: spec.municipalities for spec in SYSTEMS},
+    )
 
 
 def receipt_of(letter: Letter) -> str:

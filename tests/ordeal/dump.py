@@ -87,6 +87,13 @@ def unsettled(dsn: str) -> tuple[int, int]:
         return tuple(_number(connection, query.format(schema=GATEWAY)) for query in (UNSETTLED, DONE))
 
 
+def one(dsn: str, query: str, *params: object) -> object:
+    """Ask for one value; None when there is no row."""
+    with psycopg.connect(dsn) as connection:
+        row = connection.execute(query, params).fetchone()
+        return row[0] if row else None
+
+
 def take(dsn: str, path: Path, since: Mapping[str, int], receivers: Sequence[str]) -> None:
     """Write what both sides hold into a file."""
     with (

@@ -33,6 +33,7 @@ from ordeal.nursery import Nursery
 from ordeal.receiver import TABLES
 from sygefravaer import failpoint
 from sygefravaer.contract.operations import OPERATIONS, Operation, Service
+from sygefravaer.lanes import MIGRATIONS as LANES
 from sygefravaer.ledger import MIGRATIONS as LEDGER
 from sygefravaer.sandbox import seed
 from sygefravaer.sandbox.parts import AARHUS, GATEWAY, JOBCENTERS, KSD, SYSTEMS, VIBORG, Layout, Spec, toml
@@ -45,6 +46,7 @@ LEASE = 1.5  # seconds until what a dead node held goes on; 60 in production
 TIMEOUT = 1.0  # seconds for one delivery; 40 in production
 PATIENCE = 4.0  # seconds that a sender waits for an answer
 COME_UP = 60.0
+OUTGOING = "SendForretningsSvar"  # what the sending party sends
 KOMMUNEKODE = {VIBORG: "0791", AARHUS: "0751"}
 MUNICIPALITIES = tuple(KOMMUNEKODE)
 
@@ -79,6 +81,8 @@ class House:
     lease: float = LEASE
     timeout: float = TIMEOUT
     nodes: tuple[str, ...] = NODES
+    budget: float | None = None  # seconds that a caller waits for the receiver, if not the operation's own
+    outbox: bool = False  # with a sending party, Viborg's jobcentre, that calls the last node
 
     async def __aenter__(self) -> Self:
         self._stack = AsyncExitStack()
@@ -107,6 +111,8 @@ class House:
             await self._lay_receiver(spec)
         for name in self.nodes:
             self._lay_node(name)
+        if self.outbox:
+            await self._lay_outbox()
         urls = {name: f"https://localhost:{self.processes[name].port}" for name in RECEIVERS}
         await seed.register(self.dsn, self.certificates, urls)
         await asyncio.to_thread(dump.watch, self.server.superuser_dsn())
@@ -143,6 +149,32 @@ class House:
         config.write_text(json.dumps(settings), encoding="utf-8")
         self._lay(spec.name, "receiver", port, config)
 
+    async def _lay_outbox(self) -> None:
+        schema, (spec, _) = "outbox", parties(OUTGOING, VIBORG)
+        dsn = await self.server.create_part(schema, secrets.token_hex(8))
+        self.letterbox = Store(dsn, schema=schema, size=1)
+        await self.letterbox.open()
+        self._stack.push_async_callback(self.letterbox.close)
+        await migrate(self.letterbox, [("lanes", LANES)], now=datetime.now(UTC))
+        self.outbox_vault = Vault.create_file(self.layout.vault(schema))
+        issued, port = self.certificates.systems[spec.name], free_port()
+        settings = {
+            "certificate": str(issued.certificate),
+            "key": str(issued.key),
+            "ca": str(self.pki.ca),
+            "dsn": dsn,
+            "schema": schema,
+            "vault": str(self.layout.vault(schema)),
+            "port": port,
+            "operation": OUTGOING,
+            "url": f"https://localhost:{self.processes[self.nodes[-1]].port}",
+            "timeout": self.timeout,
+            "lease": self.lease,
+        }
+        config = self.layout.directory / "outbox.json"
+        config.write_text(json.dumps(settings), encoding="utf-8")
+        self._lay("outbox", "outbox", port, config)
+
     def _lay_node(self, name: str) -> None:
         port, config = free_port(), self.layout.config(name)
         config.write_text(toml(self.node_settings(port)), encoding="utf-8")
@@ -162,7 +194,11 @@ class House:
             "vault": self.layout.vault(GATEWAY.schema),
             "listen": {"host": "127.0.0.1", "port": port, "crl": self.pki.crl, **tls},
             "database": {"dsn": self.dsn, "schema": GATEWAY.schema},
-            "delivery": {"timeout": self.timeout, "lease": self.lease},
+            "delivery": {
+                "timeout": self.timeout,
+                "lease": self.lease,
+                **({} if self.budget is None else {"budget": self.budget}),
+            },
             "client": tls,
         }
 

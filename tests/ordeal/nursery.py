@@ -104,7 +104,7 @@ def _child(order: Mapping[str, Any]) -> None:
 
 
 def _become(order: Mapping[str, Any]) -> None:
-    from ordeal import mutant, operator, receiver
+    from ordeal import mutant, operator, outbox, receiver
     from sygefravaer import app, config
 
     if order["mutant"]:
@@ -114,6 +114,8 @@ def _become(order: Mapping[str, Any]) -> None:
             app.main(config.load(Path(order["config"])), with_parent=True)
         case "receiver":
             receiver.main(Path(order["config"]))
+        case "outbox":
+            outbox.main(Path(order["config"]))
         case "operator":
             operator.main(Path(order["config"]))
 
@@ -122,7 +124,7 @@ def main() -> None:
     """Load the product, and fork on order until there are no more orders; then end what there is."""
     import gc
 
-    from ordeal import mutant, operator, receiver  # noqa: F401  loaded once, for all
+    from ordeal import mutant, operator, outbox, receiver  # noqa: F401  loaded once, for all
     from sygefravaer import app  # noqa: F401
 
     gc.collect()

@@ -64,17 +64,37 @@ def write(
 
 
 def _lane(chance: Random, paper: Paper, *, length: int, number: int, slow: float, refused: float) -> list[Letter]:
-    lane = UUID(int=chance.getrandbits(128), version=4)
     orderly = chance.random() < 0.65
-    operation = chance.choice(SENDS)
-    municipality = chance.choice(MUNICIPALITIES)
-    sender, recipient = parties(operation, municipality)
     unreadable = chance.randrange(length) if number % 40 == 39 else None
+    taken = [UNREADABLE if seq == unreadable else _taken(chance, slow, refused) for seq in range(length)]
+    habits = chance.choices(("steady", "trusting", "twin", "once"), (75, 13, 8, 0 if orderly else 6), k=length)
+    return lane_of(
+        chance,
+        paper,
+        operation=chance.choice(SENDS),
+        municipality=chance.choice(MUNICIPALITIES),
+        taken=taken,
+        habits=habits,
+        orderly=orderly,
+    )
+
+
+def lane_of(
+    chance: Random,
+    paper: Paper,
+    *,
+    operation: str,
+    municipality: str,
+    taken: Sequence[int],
+    habits: Sequence[str],
+    orderly: bool,
+) -> list[Letter]:
+    """Write a lane: how each message asks to be taken, and what its sender does."""
+    lane = UUID(int=chance.getrandbits(128), version=4)
+    sender, recipient = parties(operation, municipality)
     letters = []
-    for seq in range(length):
-        taken = UNREADABLE if seq == unreadable else _taken(chance, slow, refused)
-        besked_id = UUID(int=(chance.getrandbits(128) & ~0xFF) | taken, version=4)
-        habit = chance.choices(("steady", "trusting", "twin", "once"), (75, 13, 8, 0 if orderly else 6))[0]
+    for seq, (how, habit) in enumerate(zip(taken, habits, strict=True)):
+        besked_id = UUID(int=(chance.getrandbits(128) & ~0xFF) | how, version=4)
         letters.append(
             Letter(
                 id=besked_id,
@@ -115,9 +135,7 @@ class Senders:
 
     async def send(self, lanes: Sequence[Sequence[Letter]]) -> None:
         """Send every lane, some at a time; returns when every sender is content."""
-        for lane in lanes:
-            for letter in lane:
-                self._history.write("letter", **letter.about())
+        self.announce(lanes)
         turn = asyncio.Semaphore(AT_ONCE)
         asking: list[asyncio.Task[None]] = []
 
@@ -139,6 +157,12 @@ class Senders:
             for task in asking:
                 task.cancel()
             await asyncio.gather(*asking, return_exceptions=True)
+
+    def announce(self, lanes: Sequence[Sequence[Letter]]) -> None:
+        """Write down what will be sent."""
+        for lane in lanes:
+            for letter in lane:
+                self._history.write("letter", **letter.about())
 
     async def ask_again(self, letters: Sequence[Letter]) -> None:
         """Send messages once more whose receipts are final: they must not have changed."""
