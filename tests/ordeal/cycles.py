@@ -52,6 +52,7 @@ class Row:
     seconds: float
     nemesis: Nemesis
     verdict: checker.Verdict
+    died: int  # starts that ended by themselves
 
     def __str__(self) -> str:
         """Say it in a line."""
@@ -106,8 +107,9 @@ class Cycles:
         self.known = [*self.known, *chance.sample(final, min(KEPT, len(final)))][-REMEMBERED:]
         self.open = [letter for letter in letters if letter.habit == "once" and not letter.acknowledged]
         self._put_away(history_path, dump_path, verdict)
-        seconds = time.monotonic() - begun
-        return Row(number=number, seed=self.seed, seconds=seconds, nemesis=nemesis, verdict=verdict)
+        seconds, died = time.monotonic() - begun, len(self.house.died)
+        self.house.died.clear()
+        return Row(number=number, seed=self.seed, seconds=seconds, nemesis=nemesis, verdict=verdict, died=died)
 
     def _before(self, history: History, letter: Letter) -> None:
         history.write("before", id=letter.id, receipt=receipt_of(letter))
@@ -191,7 +193,7 @@ def summary(rows: Sequence[Row]) -> str:
     lines = (
         f"{len(rows)} cycles, {messages} messages ({ended}), {applied} applied",
         f"{kills} kills, {hits} with a message in flight ({100 * hits // max(1, kills)} %); {did}",
-        f"processes that ended by themselves: {sum(len(row.nemesis.died) for row in rows)}",
+        f"starts that ended by themselves: {sum(row.died for row in rows)}",
         f"{found}; {others}",
     )
     return "\n".join(lines)

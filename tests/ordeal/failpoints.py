@@ -124,8 +124,13 @@ class Visits:
         """Make every visit, two processes at a time, and wait until nothing is left to do."""
         mine = [visit for visit in todo if visit.home == NODES[0]]
         others = [visit for visit in todo if visit.home != NODES[0]]
-        await asyncio.gather(self._track(mine), self._track(others))
-        await self._until_quiet()
+        try:
+            await asyncio.gather(self._track(mine), self._track(others))
+            await self._until_quiet()
+        finally:
+            for task in self._sending:
+                task.cancel()
+            await asyncio.gather(*self._sending, return_exceptions=True)
 
     async def _track(self, todo: Sequence[Visit]) -> None:
         for number, visit in enumerate(todo):

@@ -16,7 +16,7 @@ A history is a file of JSON objects, one a line, in the order in which things ha
 | fail | ... with FEJL, `codes` says which |
 | unknown | ... with nothing that can be read as a receipt: nobody knows whether the message was taken |
 | nemesis | something was broken or mended: `does` (kill, stop, go on, start, crash, fuse), `to` which process, and how many calls were `in_flight` there |
-| died | a process ended that nobody had killed; `code` is its exit code |
+| died | a process ended by itself, or at the `place` where it was to die; `code` is its exit code |
 | end | nothing more was asked; `quiet` says whether the gateway had nothing left to do |
 
 Beside it lies a dump of the tables of both sides at the end, one row a line: `table`, `of` (whose), and the columns.

@@ -46,6 +46,8 @@ LEASE = 1.5  # seconds until what a dead node held goes on; 60 in production
 TIMEOUT = 1.0  # seconds for one delivery; 40 in production
 PATIENCE = 4.0  # seconds that a sender waits for an answer
 COME_UP = 60.0
+STARTS = 20  # times that a process is started which ends by itself, as one may while the database is away
+PORTS = range(20_000, 32_000)
 OUTGOING = "SendForretningsSvar"  # what the sending party sends
 KOMMUNEKODE = {VIBORG: "0791", AARHUS: "0751"}
 MUNICIPALITIES = tuple(KOMMUNEKODE)
@@ -116,6 +118,7 @@ class House:
         urls = {name: f"https://localhost:{self.processes[name].port}" for name in RECEIVERS}
         await seed.register(self.dsn, self.certificates, urls)
         await asyncio.to_thread(dump.watch, self.server.superuser_dsn())
+        self.died: list[str] = []  # what ended by itself while it was starting
         self.nursery = Nursery()
         await self.nursery.start()
         self._stack.push_async_callback(self.nursery.stop)
@@ -205,9 +208,15 @@ class House:
     # --- processes ---
 
     async def start(self, name: str, *, fuse: str | None = None) -> None:
-        """Start a process, with a failpoint armed or none, and wait until it takes connections."""
-        await self.launch(name, fuse=fuse)
-        await self.up(name)
+        """Start a process, with a failpoint armed or none, and wait until it takes connections; armed, it may end."""
+        for _ in range(STARTS):
+            await self.launch(name, fuse=fuse)
+            await self.up(name)
+            if fuse is not None or self.processes[name].alive:
+                return
+            self.died.append(name)
+            await asyncio.sleep(0.1)
+        raise AssertionError(f"{name} does not start: {self.processes[name].log.read_text()[-2000:]}")
 
     async def launch(self, name: str, *, fuse: str | None = None) -> None:
         """Start a process."""
@@ -336,7 +345,9 @@ def parties(operation: str, municipality: str) -> tuple[Spec, Spec]:
 
 
 def free_port() -> int:
-    """Find a port that nobody listens at."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """Find a port that nobody listens at, below those that outgoing connections are given: it is to stay free."""
+    while True:
+        port = secrets.choice(PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port

@@ -60,7 +60,6 @@ class Nemesis:
         self.done: Counter[str] = Counter()
         self.kills = 0
         self.in_flight = 0  # kills that met a message in flight
-        self.died: list[str] = []
 
     def passed(self) -> None:
         """A message has left: set off what was waiting for it."""
@@ -73,12 +72,12 @@ class Nemesis:
         await asyncio.gather(*self._work)
         for name, one in self._house.processes.items():
             if not one.alive:
-                await self._back(name)
+                await self._start(name)
 
     async def _do(self, deed: Deed) -> None:
         async with self._turns[deed.to]:
             if deed.to != DATABASE and not self._house.processes[deed.to].alive:
-                await self._back(deed.to)
+                await self._start(deed.to)
             self._note(deed)
             if deed.does == "stop":
                 self._house.stop(deed.to)
@@ -107,17 +106,9 @@ class Nemesis:
         self._history.write("nemesis", does=deed.does, to=deed.to, seconds=deed.seconds, in_flight=hit)
 
     async def _start(self, name: str) -> None:
+        """Start a process again, as whoever supervises it would, until it stays."""
+        one = self._house.processes[name]
+        if one.ended is not None and one.ended.done() and one.ended.result() != -signal.SIGKILL:
+            self._history.write("died", to=name, code=one.ended.result())
         await self._house.start(name)
         self._history.write("nemesis", does="start", to=name)
-        if not self._house.processes[name].alive:
-            await self._back(name)
-
-    async def _back(self, name: str) -> None:
-        """Start again what has ended by itself, as whoever supervises a node would."""
-        one = self._house.processes[name]
-        while not one.alive:
-            if one.ended is not None:
-                self.died.append(name)
-                self._history.write("died", to=name, code=one.ended.result())
-            await asyncio.sleep(0.1)
-            await self._house.start(name)
