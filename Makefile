@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help venv sandbox test codes lifecycles check fmt bench backlog soak lock scenarios
+.PHONY: help venv sandbox test codes lifecycles ordeal check fmt bench backlog soak lock scenarios
 
 help: ## show this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -34,6 +34,9 @@ codes: $(STAMP) ## let every two codes of every list change places, and see that
 
 lifecycles: $(STAMP) ## live 200 random lives of cases, about half an hour (LIVES="--runs 20 --seed 7")
 	@PYTHONPATH=src:tests $(BIN)/python -m lifecycles $(LIVES)
+
+ordeal: $(STAMP) ## kill, stop, cut and fill up whatever can be, and see that the promise holds (ORDEAL="kills --cycles 20")
+	@PYTHONPATH=src:tests:. $(BIN)/python -m ordeal $(or $(ORDEAL),all)
 
 scenarios: $(STAMP) ## play every scenario under every clock
 	@for clock in plain october leap newyear; do $(BIN)/sygefravaer scenario run --all --clock $$clock || exit 1; done

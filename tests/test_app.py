@@ -290,7 +290,7 @@ def test_the_clock_follows_the_settings() -> None:
 
 def test_production_does_not_start_with_a_failpoint(monkeypatch: pytest.MonkeyPatch) -> None:
     """A place to die at is for tests."""
-    monkeypatch.setenv(failpoint.VARIABLE, "answer.before")
+    monkeypatch.setenv(failpoint.VARIABLE, "answer.before_write")
     try:
         with pytest.raises(UsageError, match="production"):
             app.main(settings(environment=Surroundings.PRODUCTION))

@@ -16,15 +16,32 @@ from sygefravaer.errors import UsageError
 
 VARIABLE: Final = "SYGEFRAVAER_FAILPOINT"
 
+_AROUND: Final = {
+    "accept": ("commit",),  # the gateway: a message put in its lane,
+    "repeat": ("record",),  # or found there;
+    "refusal": ("record",),  # a call refused;
+    "attempt": ("post",),  # a message sent to its receiver, by a caller's own request or by the worker,
+    "settle": ("commit",),  # and what came of it;
+    "claim": ("commit",),  # the worker: lanes taken,
+    "release": ("commit",),  # handed back,
+    "waive": ("commit",),  # left to the worker by who accepted,
+    "abandon": ("commit",),  # given up in the middle of an attempt,
+    "move": ("commit",),  # and moved to another receiver's;
+    "told": ("commit",),  # an end that a sender has been told;
+    "replay": ("commit",),  # what a person decided about a parked message
+    "discard": ("commit",),
+    "lookup": ("record", "post"),  # a look-up recorded, and asked,
+    "outcome": ("record",),  # and what came of it
+    "pump": ("claim", "post", "settle", "repeated", "release"),  # a party that sends
+    "ledger": ("commit",),  # a party that receives
+    "answer": ("write",),  # an answer of any part
+}
+"""What dying before and after matters for, by room or step."""
+
 POINTS: Final = frozenset(
-    {
-        "accept.before_commit",
-        "accept.after_commit",
-        "attempt.after_answer",
-        "answer.before",
-    }
+    f"{room}.{side}_{what}" for room, deeds in _AROUND.items() for what in deeds for side in ("before", "after")
 )
-"""Every place there is; a test holds this list against the code."""
+"""Every place there is; a test holds this list against the code, and the code against the rule that it lacks none."""
 
 
 class Fuse:

@@ -229,15 +229,15 @@ class Gateway:
             )
             grant = passage.decision.grant()
             parcel = _passed(passage, grant)  # 4, 5, 7, 8
-            failpoint.reach("accept.before_commit")
             admitted: Asked | Kept
             if parcel.operation.lookup:
                 route = await self._place(tx, parcel, grant, now)  # 10, 11
+                failpoint.reach("lookup.before_record")
                 row = await audit.record(tx, Event.LOOKUP_ASKED, now=now, **_about(passage))
+                failpoint.reach("lookup.after_record")
                 admitted = Asked(parcel=parcel, route=route, row=row)
             else:
                 admitted = await self._accept(tx, passage, parcel, grant, now)  # 9-12
-        failpoint.reach("accept.after_commit")
         return admitted
 
     async def _accept(self, tx: Tx, passage: Passage, parcel: Parcel, grant: Grant, now: datetime) -> Kept:
@@ -271,7 +271,9 @@ class Gateway:
         trail = audit.trail(Event.MESSAGE_ACCEPTED, now=now, **_about(passage))
         conversation = parcel.operation.conversation
         said = () if conversation is None else conversation.said(parcel.message)
+        failpoint.reach("accept.before_commit")
         enqueued = await self._delivery.accept(tx, entry, trail=trail, said=said)  # 9, 12
+        failpoint.reach("accept.after_commit")
         if not enqueued.fresh:
             return await self._repeat(tx, passage, parcel, grant, known=enqueued.message, now=now)
         return Kept(parcel=parcel, message=enqueued.message, route=route, claim=enqueued.claim)
@@ -282,7 +284,9 @@ class Gateway:
         """Answer for a message whose key is there: the same one as it stands, another one by a refusal."""
         if known.digest != parcel.digest:
             raise grant.ended or Refused("G002", "Hoved/BeskedID")
+        failpoint.reach("repeat.before_record")
         await audit.record(tx, Event.MESSAGE_REPEATED, now=now, **_about(passage))
+        failpoint.reach("repeat.after_record")
         return Kept(parcel=parcel, message=known)
 
     async def _place(self, tx: Tx, parcel: Parcel, grant: Grant, now: datetime) -> Route:
@@ -313,7 +317,6 @@ class Gateway:
             budget = kept.parcel.operation.budget if self._budget is None else self._budget
             message = await self._delivery.first_attempt(kept.claim, kept.route, budget=budget)
         element = self._delivery.answer(message)
-        failpoint.reach("answer.before")
         told = partial(self._delivery.told, message) if message.status in UNHEARD else None
         return Answer(status=200, body=soap.reply(element, passage.envelope), written=told)
 
@@ -321,6 +324,7 @@ class Gateway:
         """Ask KSD, record the outcome under the row of the question, and answer as KSD did."""
         fault: PlatformFault | None = None
         element = b""
+        failpoint.reach("lookup.before_post")
         try:
             answer = await self._clients.to(asked.route).post(asked.parcel.element, asked.parcel.operation)
             if isinstance(answer, soap.ReplyAnswer):
@@ -332,11 +336,14 @@ class Gateway:
         except Exception:  # the question is on record, so its outcome must be
             LOG.exception("lookup.failed")
             fault = InternalError()
+        failpoint.reach("lookup.after_post")
         code, now = fault.code if fault else "OK", self._clock.now()
         async with self._store.read() as tx:  # that it was asked is on disk already
+            failpoint.reach("outcome.before_record")
             await audit.record(
                 tx, Event.LOOKUP_ANSWERED, now=now, names=asked.row, code=code, loosely=True, **_about(passage)
             )
+            failpoint.reach("outcome.after_record")
         if fault is not None:
             return self._fault(passage, fault)
         return Answer(status=200, body=soap.reply(element, passage.envelope))
@@ -348,6 +355,7 @@ class Gateway:
             return self._fault(passage, error)
         try:
             async with self._store.read() as tx:
+                failpoint.reach("refusal.before_record")
                 await audit.record(
                     tx,
                     Event.CALL_REFUSED,
@@ -356,6 +364,7 @@ class Gateway:
                     reason="; ".join((*getattr(error, "__notes__", ()), getattr(error, "place", "") or error.detail)),
                     **_about(passage),
                 )
+                failpoint.reach("refusal.after_record")
         except StoreError as failure:  # a refusal that nobody can look up is none
             LOG.exception("refusal.unrecorded", extra={"code": error.code, "because": failure.code})
             return self._fault(passage, failure)

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+from sygefravaer import failpoint
 from sygefravaer.clock import Clock
 from sygefravaer.contract import codec
 from sygefravaer.contract.messages import SygefravaerResponse, TransportKvitteringType, kvittering_fejl
@@ -62,22 +63,28 @@ class Ledger:
         nothing. `Refused` out of `apply` undoes what it wrote and is kept as FEJL; a FEJL that it returns is kept with
         what it wrote. Any other exception keeps nothing and is raised again.
         """
+        async with self._store.tx() as tx:
+            element = await self._given(tx, call, apply)
+            failpoint.reach("ledger.before_commit")
+        failpoint.reach("ledger.after_commit")
+        return element
+
+    async def _given(self, tx: Tx, call: Call, apply: Callable[[Tx], Awaitable[TransportKvitteringType]]) -> bytes:
         key = {"sender": call.sender, "besked_id": call.besked_id}
         context = f"ledger:{call.sender}:{call.besked_id}"
-        async with self._store.tx() as tx:
-            now = self._clock.now()
-            if not await tx.run(_ENTER, operation=call.operation.name, digest=call.digest, now=now, **key):
-                seen = await tx.one(_SEEN, **key)
-                if seen is not None and seen["digest"] == call.digest:
-                    return self._vault.open(seen["receipt"], context=context)
-                return _response(call, kvittering_fejl("G002"))
-            try:
-                async with tx.savepoint():
-                    receipt = await apply(tx)
-            except Refused as refusal:
-                receipt = kvittering_fejl(refusal.code)
-            element = _response(call, receipt)
-            await tx.run(_KEEP, receipt=self._vault.seal(element, context=context), **key)
+        now = self._clock.now()
+        if not await tx.run(_ENTER, operation=call.operation.name, digest=call.digest, now=now, **key):
+            seen = await tx.one(_SEEN, **key)
+            if seen is not None and seen["digest"] == call.digest:
+                return self._vault.open(seen["receipt"], context=context)
+            return _response(call, kvittering_fejl("G002"))
+        try:
+            async with tx.savepoint():
+                receipt = await apply(tx)
+        except Refused as refusal:
+            receipt = kvittering_fejl(refusal.code)
+        element = _response(call, receipt)
+        await tx.run(_KEEP, receipt=self._vault.seal(element, context=context), **key)
         return element
 
 

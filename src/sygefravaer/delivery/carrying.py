@@ -174,8 +174,10 @@ class Delivery:
         first = claim.messages[0]
         place = self._receivers.enter(first.recipient, self._clock.now(), sender=first.sender)
         if place is None:  # taken since the message was accepted: the worker carries it
+            failpoint.reach("waive.before_commit")
             async with self._store.read() as tx:
                 await self._lanes.release(tx, claim, next_at=self._clock.now())
+            failpoint.reach("waive.after_commit")
             self._bell.ring()
             return first
         task = asyncio.create_task(self._carry(claim, way))
@@ -201,6 +203,7 @@ class Delivery:
     async def told(self, message: Stored, *, by: str = "answer") -> None:
         """Note that the sender has been told the end of a message that was refused or discarded."""
         async with self._store.read() as tx:
+            failpoint.reach("told.before_commit")
             await tx.run(
                 "UPDATE unheard SET told_at = %(now)s, told_by = %(by)s"
                 " WHERE message_id = %(message_id)s AND told_at IS NULL",
@@ -208,6 +211,7 @@ class Delivery:
                 by=by,
                 now=self._clock.now(),
             )
+            failpoint.reach("told.after_commit")
 
     # --- carrying: the same for a caller who waits and for the worker ---
 
@@ -243,8 +247,10 @@ class Delivery:
             return await self._carry_all(claim, way)
         except asyncio.CancelledError:  # cut off by a stop: nobody is to wait for the lease
             if self._end.is_set():
+                failpoint.reach("abandon.before_commit")
                 async with self._store.read() as tx:
                     await self._lanes.abandon(tx, claim)
+                failpoint.reach("abandon.after_commit")
             raise
 
     async def _carry_all(self, claim: Claim, way: Route | None) -> Stored | None:
@@ -253,13 +259,14 @@ class Delivery:
             if carried is not None and self._end.is_set():
                 async with self._store.tx() as tx:
                     await self._lanes.release(tx, claim, next_at=self._clock.now())
+                    failpoint.reach("release.before_commit")
+                failpoint.reach("release.after_commit")
                 break
             found = await self._way(message) if way is None else Way(route=way)
             if found.route is not None and found.moves:
                 return await self._move(claim, message, found.route)
             begun = monotonic()
             outcome = _stuck(found.stuck) if found.route is None else await self._attempt(message, found.route)
-            failpoint.reach("attempt.after_answer")
             carried = await self._settle(claim, message, outcome, took=monotonic() - begun)
             if carried is None or carried.status in {Status.QUEUED, Status.PARKED}:
                 break
@@ -279,6 +286,8 @@ class Delivery:
                 tx, self._lanes, claim.lane_id, moving, way, who=ways.BY_ROUTE, now=now, token=claim.token
             ):  # somebody holds the lane it goes to: in a moment
                 await self._lanes.release(tx, claim, next_at=now + BUSY)
+            failpoint.reach("move.before_commit")
+        failpoint.reach("move.after_commit")
         if not moving:
             return await self._settle(claim, message, _stuck(why))
         return replace(message, status=Status.QUEUED)
@@ -290,6 +299,7 @@ class Delivery:
             element = self._vault.open(message.body, context=BODY)
         except CannotOpen:
             return _stuck(ways.SEALED)
+        failpoint.reach("attempt.before_post")
         running = asyncio.get_running_loop().time
         begin = running()
         try:
@@ -300,6 +310,7 @@ class Delivery:
         except Exception as error:  # whatever it breaks on, the message keeps its place, and its lane waits
             LOG.exception("delivery.attempt_failed", extra={"lane": message.lane_id})
             outcome = classify(error)
+        failpoint.reach("attempt.after_post")
         self._receivers.heard(message.recipient, self._clock.now(), answered=outcome.kind is not Kind.SILENCE)
         return outcome
 
@@ -327,6 +338,7 @@ class Delivery:
             reason=detail,
         )
         trail = replace(trail, beside=obligations.settled(OPERATIONS[message.operation].conversation, wanted, now=now))
+        failpoint.reach("settle.before_commit")
         # One statement needs no transaction; a refusal also leaves a debt.
         async with self._store.tx() if wanted is Status.REFUSED else self._store.read() as tx:
             status = await self._lanes.settle(
@@ -343,6 +355,7 @@ class Delivery:
             )
             if status is Status.REFUSED:
                 await owe(tx, message, now)
+        failpoint.reach("settle.after_commit")
         if status is Status.PARKED:
             self._alarm(message, detail)
         return None if status is None else replace(message, status=status, receipt=receipt, detail=detail)
@@ -433,6 +446,8 @@ class Delivery:
                 in_turn=not self._clock.held,
             )
             due = None if claims else await self._lanes.due(tx, avoid=avoid)
+            failpoint.reach("claim.before_commit")
+        failpoint.reach("claim.after_commit")
         for claim in claims:
             self._start(claim)
         ends = [instant for instant in (due, self._receivers.rested(now)) if instant is not None]

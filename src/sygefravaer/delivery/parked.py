@@ -19,7 +19,7 @@ from enum import StrEnum
 from typing import Any, Final
 from uuid import UUID
 
-from sygefravaer import agreements, audit
+from sygefravaer import agreements, audit, failpoint
 from sygefravaer.agreements import Route
 from sygefravaer.contract.messages import SendAnmodningForlaengelseRequest, SendHaendelseSygefravaerssagRequest
 from sygefravaer.contract.operations import OPERATIONS, Environment, operation_by
@@ -332,6 +332,8 @@ class Parked:
             if step.act is not Act.HOLD:
                 async with self._store.tx() as tx:
                     why = await self._go(tx, step, digest, selection, who=who, now=now)
+                    failpoint.reach("replay.before_commit")
+                failpoint.reach("replay.after_commit")
             if why:
                 left.append((step.message_id, why))
             else:
@@ -452,6 +454,8 @@ class Parked:
                 raise NotParked
             await owe(tx, message, now)
             await _decided(tx, audit.Event.MESSAGE_DISCARDED, message, who=who, reason=reason, now=now)
+            failpoint.reach("discard.before_commit")
+        failpoint.reach("discard.after_commit")
         await call(self._store)
 
 

@@ -25,7 +25,7 @@ from uuid import UUID, uuid4
 
 from cryptography import x509
 
-from sygefravaer import soap
+from sygefravaer import failpoint, soap
 from sygefravaer.clock import Clock
 from sygefravaer.contract import names, package
 from sygefravaer.errors import HttpRefusal, SygefravaerError, UsageError
@@ -221,7 +221,10 @@ class HttpDoor:
             _log.log(level, "call.failed", exc_info=error, extra={"code": getattr(error, "code", "InternalError")})
             status, body = soap.fault(error, call_uuid=call_uuid, received_at=received_at, contact=self._contact)
             answer = Answer(status=status, body=body)
-        if await request.send(answer, call_uuid) and answer.written is not None:
+        failpoint.reach("answer.before_write")
+        written = await request.send(answer, call_uuid)
+        failpoint.reach("answer.after_write")
+        if written and answer.written is not None:
             await answer.written()
 
     async def _answered(self, request: _Request, call_uuid: UUID, received_at: datetime) -> Answer:

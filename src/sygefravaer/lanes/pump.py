@@ -12,6 +12,7 @@ from time import monotonic
 from typing import Final
 from uuid import uuid4
 
+from sygefravaer import failpoint
 from sygefravaer.clock import Clock
 from sygefravaer.errors import StoreError
 from sygefravaer.lanes.room import Lanes
@@ -128,6 +129,8 @@ class Pump:
                 claims = await self._lanes.claim(tx, self.owner, now=now, lanes=room, in_turn=not self._clock.held)
                 again = await self._lanes.repeats(tx, now=now, limit=room - len(claims)) if room > len(claims) else []
                 self._taken = len(claims) + len(again)
+                failpoint.reach("pump.before_claim")
+            failpoint.reach("pump.after_claim")
         finally:
             self._taken = 0
         for claim in claims:
@@ -157,6 +160,8 @@ class Pump:
             if self._end.is_set():
                 async with self._store.tx() as tx:
                     await self._lanes.release(tx, claim, next_at=self._clock.now())
+                    failpoint.reach("pump.before_release")
+                failpoint.reach("pump.after_release")
                 return
             verdict, took = await self._attempt(message)
             async with self._store.tx() as tx:
@@ -172,6 +177,8 @@ class Pump:
                 )
                 if status is not None:
                     await self._settled(tx, message, status, verdict)
+                failpoint.reach("pump.before_settle")
+            failpoint.reach("pump.after_settle")
             if status is None or status in OPEN:
                 return
 
@@ -191,9 +198,12 @@ class Pump:
                 took=took,
             ):
                 await self._settled(tx, message, verdict.status, verdict)
+            failpoint.reach("pump.before_repeated")
+        failpoint.reach("pump.after_repeated")
 
     async def _attempt(self, message: Stored) -> tuple[Verdict, float]:
         """Make one attempt; give what it came to, and the seconds of machine time that it took."""
+        failpoint.reach("pump.before_post")
         begun = monotonic()
         try:
             verdict = await self._deliver(message)
@@ -201,4 +211,6 @@ class Pump:
             # Whatever an attempt breaks on, its message keeps its place and its lane waits.
             log.exception("pump.attempt_failed", extra={"operation": message.operation})
             verdict = Verdict(status=Status.QUEUED, detail=type(error).__name__)
-        return verdict, monotonic() - begun
+        took = monotonic() - begun
+        failpoint.reach("pump.after_post")
+        return verdict, took

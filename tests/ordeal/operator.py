@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: MPL-2.0
+"""A person's decision about a parked message, in a process of its own: replayed or discarded, with the product's own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+from ordeal.receiver import opened
+from sygefravaer import failpoint
+from sygefravaer.app import end_with_parent
+from sygefravaer.client import client_tls
+from sygefravaer.clock import SystemClock
+from sygefravaer.contract.operations import Environment
+from sygefravaer.delivery import Clients, Delivery
+from sygefravaer.telemetry import start_logging
+from sygefravaer.vault import Vault
+
+
+def main(config: Path) -> None:
+    """Decide about every parked message as the file says."""
+    start_logging()
+    failpoint.arm()
+    end_with_parent()
+    asyncio.run(_decide(json.loads(config.read_text("utf-8"))))
+
+
+async def _decide(settings: dict[str, str]) -> None:
+    store = await opened(settings["dsn"], settings["schema"], size=1)
+    tls = client_tls(Path(settings["certificate"]), Path(settings["key"]), Path(settings["ca"]))
+    delivery = Delivery(
+        store=store,
+        vault=Vault.from_file(Path(settings["vault"])),
+        clock=SystemClock(),
+        environment=Environment.TEST,
+        clients=Clients(tls),
+    )
+    async with store.read() as tx:
+        rows = await tx.all("SELECT message_id FROM message WHERE status = 'parked' ORDER BY message_id")
+    for row in rows:
+        if settings["decision"] == "replay":
+            await delivery.replay(row["message_id"], who="operator")
+        else:
+            await delivery.discard(row["message_id"], who="operator", reason="trial")
+    await store.close()
