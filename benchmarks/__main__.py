@@ -24,10 +24,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID, uuid4
 
-import uvloop
-
 from benchmarks import accepting, delivering, machine, neighbours
-from benchmarks.figures import HEAD, Measured, Verdict, load, row, say
+from benchmarks.figures import HEAD, Measured, Verdict, load, row, run, say
 from benchmarks.stand import Stand
 from sygefravaer import soap
 from sygefravaer.contract import codec
@@ -243,4 +241,4 @@ def _free_port() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(uvloop.run(main()))
+    run(main)

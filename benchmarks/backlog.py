@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import hashlib
-import sys
 import tempfile
 import time
 from dataclasses import dataclass
@@ -23,9 +22,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID, uuid4
 
-import uvloop
-
-from benchmarks.figures import HEAD, Generator, Measured, Verdict, of, row, say
+from benchmarks.figures import HEAD, Generator, Measured, Verdict, of, row, run, say
 from benchmarks.stand import TO_KSD, Stand, system
 from sygefravaer import audit, soap
 from sygefravaer.delivery import BODY
@@ -80,11 +77,14 @@ async def measure(
     say("The receiver is up")
     begin = time.perf_counter()
     draining = asyncio.create_task(_drain(stand, backlog, begin, most))
-    while await _left(stand) >= backlog and not draining.done():  # the gateway still lets it rest
-        await asyncio.sleep(0.1)
-    while not draining.done():
-        await during.piece(min(PIECE, seconds))
-    left, took = await draining
+    try:
+        while await _left(stand) >= backlog and not draining.done():  # the gateway still lets it rest
+            await asyncio.sleep(0.1)
+        while not draining.done():
+            await during.piece(min(PIECE, seconds))
+        left, took = await draining
+    finally:
+        draining.cancel()
     say(f"Live traffic at {live:.0f}/s without backlog")
     await without.run(seconds)
     return Drained(
@@ -298,4 +298,4 @@ async def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(uvloop.run(main()))
+    run(main)

@@ -5,12 +5,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import NoReturn
 from uuid import uuid4
+
+import uvloop
 
 CONNECTIONS = 8
 OPEN_CONNECTIONS = 32  # for a load that comes at a rate, whatever the server does
@@ -122,3 +126,16 @@ async def load(what: str, directory: Path, **job: object) -> Measured:
     found = await generator.result()
     since = datetime.fromisoformat(found["since"])
     return of(what, found["latencies"], seconds=found["seconds"], errors=found["errors"], since=since)
+
+
+def run(main: Callable[[], Awaitable[int]]) -> NoReturn:
+    """Run a command to its exit code; SIGTERM ends it in good order, with the servers that it has started."""
+
+    async def guarded() -> int:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, asyncio.current_task().cancel)
+        try:
+            return await main()
+        except asyncio.CancelledError:
+            return 128 + signal.SIGTERM
+
+    sys.exit(uvloop.run(guarded()))

@@ -27,10 +27,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-import uvloop
-
 from benchmarks import pouring
-from benchmarks.figures import Verdict, load, say
+from benchmarks.figures import Verdict, load, run, say
 from benchmarks.stand import TO_KSD, Stand, system
 
 MESSAGES = 1_000_000
@@ -305,4 +303,4 @@ async def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(uvloop.run(main()))
+    run(main)
