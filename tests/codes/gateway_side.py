@@ -210,6 +210,14 @@ async def _(it, kode):
     return (await it.send(UPDATE, message(UPDATE, CprNummer="3113505012", **other))).code
 
 
+@facet("fejlkoder", "a substitute number where none is taken", {"G007": "G007"})
+async def _(it, _):
+    event = message(EVENT)
+    for each in event.iter("{*}CprNummer"):
+        each.text = "6101505012"
+    return (await it.send(EVENT, event)).code
+
+
 @facet("haendelsestyper", "what the contract demands of it", tables.DEMANDED)
 async def _(it, kode):
     said = []

@@ -916,3 +916,16 @@ async def _(it, kode):
     few = DelvisPeriodeType(FraDato=FRIDAY, FravaerstimerPrUge=Decimal(3))
     await update(it, case, "DELVIS_RASKMELDING", DelvisPeriode=(few,))
     return (await it.case(case.SagsID))["picture"].get("Afslutningsaarsag") == kode
+
+
+@facet(
+    "fejlkoder", "an answer to a request that is withdrawn, by a newer one and by a move", {"F301": ("F301", "F301")}
+)
+async def _(it, _):
+    case = await a_case(it)
+    request = await asked(it, case)
+    newer = await asked(it, case, review="2026-09-30")
+    told = [await said(it, it.m4(request, cpr=number(case)))]
+    await it.act("move_case", sags_id=str(case.SagsID), kommunekode="0751")
+    told.append(await said(it, it.m4(newer, cpr=number(case))))
+    return tuple(code for (code,) in told)
