@@ -184,10 +184,12 @@ async def test_a_replay_wakes_the_nodes_whoever_asks_for_it(corridor):
         await corridor.send(ANSWER, each)
     ksd.raw = None
     numbers = [(await corridor.stored(each))["message_id"] for each in (sent, discarded)]
-    async with another_node(corridor), another_node(corridor, works=False) as operator:
-        assert await operator.replay(numbers[0], who="drift")
+    now = corridor.clock.now()
+    async with another_node(corridor):
+        plan = await corridor.parked.plan(Selection(ids=(numbers[0],)), now=now)
+        await corridor.parked.run(plan.digest, plan.selection, who="drift", now=now)
         await corridor.until(sent, "delivered")
-        assert await operator.discard(numbers[1], who="drift", reason="dobbelt")
+        await corridor.parked.discard(numbers[1], who="drift", reason="dobbelt", now=now)
         await corridor.until(behind, "delivered")
 
 

@@ -10,10 +10,9 @@ from pathlib import Path
 from ordeal.receiver import opened
 from sygefravaer import failpoint
 from sygefravaer.app import end_with_parent
-from sygefravaer.client import client_tls
 from sygefravaer.clock import SystemClock
 from sygefravaer.contract.operations import Environment
-from sygefravaer.delivery import Clients, Delivery
+from sygefravaer.delivery import Parked, Selection
 from sygefravaer.telemetry import start_logging
 from sygefravaer.vault import Vault
 
@@ -28,19 +27,14 @@ def main(config: Path) -> None:
 
 async def _decide(settings: dict[str, str]) -> None:
     store = await opened(settings["dsn"], settings["schema"], size=1)
-    tls = client_tls(Path(settings["certificate"]), Path(settings["key"]), Path(settings["ca"]))
-    delivery = Delivery(
-        store=store,
-        vault=Vault.from_file(Path(settings["vault"])),
-        clock=SystemClock(),
-        environment=Environment.TEST,
-        clients=Clients(tls),
-    )
-    async with store.read() as tx:
-        rows = await tx.all("SELECT message_id FROM message WHERE status = 'parked' ORDER BY message_id")
-    for row in rows:
-        if settings["decision"] == "replay":
-            await delivery.replay(row["message_id"], who="operator")
-        else:
-            await delivery.discard(row["message_id"], who="operator", reason="trial")
+    now = SystemClock().now()
+    parked = Parked(store=store, vault=Vault.from_file(Path(settings["vault"])), environment=Environment.TEST)
+    if settings["decision"] == "replay":
+        plan = await parked.plan(Selection(), now=now)
+        await parked.run(plan.digest, plan.selection, who="operator", now=now)
+    else:
+        async with store.read() as tx:
+            rows = await tx.all("SELECT message_id FROM message WHERE status = 'parked' ORDER BY message_id")
+        for row in rows:
+            await parked.discard(row["message_id"], who="operator", reason="trial", now=now)
     await store.close()
