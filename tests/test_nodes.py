@@ -30,7 +30,7 @@ from sygefravaer import app, lanes
 from sygefravaer.cli import cli
 from sygefravaer.config import Surroundings, load
 from sygefravaer.contract.operations import OPERATIONS, Environment
-from sygefravaer.delivery import Clients, Delivery, Receivers, Senders
+from sygefravaer.delivery import Clients, Delivery, Receivers, Selection, Senders
 from sygefravaer.lanes import Lanes
 from sygefravaer.store import EmbeddedServer, Store, migrate
 from sygefravaer.telemetry import tell_supervisor
