@@ -12,6 +12,10 @@ TRIALS = {
     "kills": "ordeal.cycles",
     "mutants": "ordeal.mutants",
     "failpoints": "ordeal.failpoints",
+    "toxics": "ordeal.toxics",
+    "failover": "ordeal.failover",
+    "fulldisk": "ordeal.fulldisk",
+    "exhausted": "ordeal.exhausted",
 }
 """What there is: the module of each trial. Its `main(argv)` gives the exit code; its docstring says what it is."""
 
