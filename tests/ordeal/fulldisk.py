@@ -170,11 +170,12 @@ async def own_disk_full(shelf: Shelf, *, seconds: float) -> Outcome:
     flow.start()
     await shelf.until(lambda: len(flow.acknowledged) >= len(flow.lanes), RESUMES)
     shelf.own.fill()
-    _refuse(shelf)
+    await _mute(shelf)
     await asyncio.sleep(seconds / 2)
     if await shelf.stop_gateway() != 0:
         wrong.append("the gateway did not end well")
     await shelf.start_gateway()
+    await _mute(shelf)
     started = time.monotonic()
     if not await shelf.until(
         lambda: sum(begun > started for begun, _ in flow.acknowledged) >= len(flow.lanes), RESUMES
@@ -204,6 +205,16 @@ async def own_disk_full(shelf: Shelf, *, seconds: float) -> Outcome:
         remarks=f"{missed} lines of its log missed and told, {len(audit.read_anchors(shelf.anchors))} anchors",
         wrong=tuple(wrong),
     )
+
+
+async def _mute(shelf: Shelf) -> None:
+    """Let the gateway write lines until none gets through: its log has room left in the last page that it began."""
+    log, size = shelf.layout.log("gateway"), -1
+    async with asyncio.timeout(RESUMES):
+        while log.stat().st_size != size:
+            size = log.stat().st_size
+            _refuse(shelf)
+            await asyncio.sleep(1.0)
 
 
 def _refuse(shelf: Shelf) -> None:

@@ -107,7 +107,9 @@ FROM gate"""
 _OPENS: Final = f"""
 INSERT INTO obligation AS kept (topic, municipality_cvr, owner, key, message_id, besked_id, operation, subject, number,
     case_id, since, due, reminders, remind_at, settled_at, settled_by)
-SELECT debt.*, ended.settled_at, ended.message_id FROM (
+SELECT debt.topic, debt.municipality_cvr, debt.recipient, debt.key, debt.message_id, debt.besked_id, debt.operation,
+       debt.subject, debt.number, debt.case_id, debt.since, debt.due, debt.reminders, debt.remind_at, ended.settled_at,
+       ended.message_id FROM (
     SELECT asked.topic, asked.municipality_cvr, message.recipient,
            CASE WHEN asked.topic = 'sf2090' THEN message.besked_id ELSE asked.subject END AS key,
            asked.message_id, message.besked_id, message.operation, asked.subject, asked.number, asked.case_id,
@@ -153,7 +155,9 @@ WHERE (%(owner)s::uuid IS NULL OR owner = %(owner)s)
 ORDER BY since, message_id LIMIT %(limit)s"""
 
 _REMIND: Final = """
-SELECT * FROM obligation WHERE settled_at IS NULL AND remind_at <= %(now)s
+SELECT obligation_id, topic, municipality_cvr, owner, key, message_id, besked_id, operation, subject, number, case_id, since,
+       due, reminders, remind_at
+FROM obligation WHERE settled_at IS NULL AND remind_at <= %(now)s
 ORDER BY remind_at, obligation_id LIMIT %(limit)s FOR UPDATE SKIP LOCKED"""
 _ENDED: Final = f"""
 UPDATE obligation SET settled_at = ended.settled_at, settled_by = ended.message_id
