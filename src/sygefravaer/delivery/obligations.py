@@ -155,8 +155,8 @@ WHERE (%(owner)s::uuid IS NULL OR owner = %(owner)s)
 ORDER BY since, message_id LIMIT %(limit)s"""
 
 _REMIND: Final = """
-SELECT obligation_id, topic, municipality_cvr, owner, key, message_id, besked_id, operation, subject, number, case_id, since,
-       due, reminders, remind_at
+SELECT obligation_id, topic, municipality_cvr, owner, key, message_id, besked_id, operation, subject, number, case_id,
+       since, due, reminders, remind_at
 FROM obligation WHERE settled_at IS NULL AND remind_at <= %(now)s
 ORDER BY remind_at, obligation_id LIMIT %(limit)s FOR UPDATE SKIP LOCKED"""
 _ENDED: Final = f"""
