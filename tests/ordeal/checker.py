@@ -111,6 +111,7 @@ class _Facts:
         self.rows: dict[str, list[Line]] = defaultdict(list)
         for row in self.messages:
             self.rows[row["besked_id"]].append(row)
+        self.sent = {row["besked_id"]: row for row in dump if row["table"] == "sent"}
         self.attempts: dict[int, list[Line]] = defaultdict(list)
         for row in dump:
             if row["table"] == "attempt":
@@ -149,6 +150,7 @@ class _Facts:
     def evidence(self, besked_id: str) -> tuple[str, ...]:
         """Give every line about a message."""
         rows = [*self.rows[besked_id], *self.times[besked_id]]
+        rows += [self.sent[besked_id]] if besked_id in self.sent else []
         rows += [attempt for row in self.rows[besked_id] for attempt in self.attempts[row["message_id"]]]
         return tuple(json.dumps(line) for line in (*self.lines[besked_id], *rows))
 

@@ -98,6 +98,7 @@ class Cycles:
             senders = Senders(self.house, history, chance, passed=nemesis.passed)
             sending = asyncio.create_task(senders.send(lanes))
             quiet = await self._until_quiet(sending, nemesis, senders)
+            self.house.see_all_alive()
             final = [letter for letter in letters if letter.final is not None]
             if quiet:
                 await senders.ask_again([*again, *chance.sample(final, len(final) // 10)])

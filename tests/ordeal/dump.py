@@ -54,6 +54,10 @@ APPLIED = (
     " WHERE seq > %(after)s ORDER BY seq"
 )
 ASKED = "SELECT seq, besked_id, operation, municipality FROM {schema}.asked WHERE seq > %(after)s ORDER BY seq"
+OUTBOX = (
+    "SELECT m.besked_id, m.status, m.failures, m.repeats, m.detail, l.lane_id, l.open, l.next_at, l.lease_until"
+    " FROM outbox.message m JOIN outbox.lane l USING (lane_id) ORDER BY m.message_id"
+)
 UNSETTLED = """
 SELECT count(*) FROM {schema}.message m JOIN {schema}.lane l USING (lane_id)
 WHERE m.status IN ('queued', 'sending') AND NOT l.parked"""
@@ -108,6 +112,8 @@ def take(dsn: str, path: Path, since: Mapping[str, int], receivers: Sequence[str
         for table, query in TABLES.items():
             after = since[{"question": "audit", "taken": "taken"}.get(table, "message")]
             lines(table, GATEWAY, query.format(schema=GATEWAY), after)
+        if connection.execute("SELECT to_regclass('outbox.message') AS there").fetchone()["there"]:
+            lines("sent", "outbox", OUTBOX, 0)
         for name in receivers:
             lines("applied", name, APPLIED.format(schema=f"receiver_{name}"), since[f"{name}.applied"])
             lines("asked", name, ASKED.format(schema=f"receiver_{name}"), since[f"{name}.asked"])

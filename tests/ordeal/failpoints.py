@@ -15,7 +15,6 @@ import argparse
 import asyncio
 import json
 import logging
-import os
 import signal
 import sys
 import time
@@ -32,7 +31,7 @@ from benchmarks.rig import SENDS, message
 from ordeal import checker, dump
 from ordeal.cycles import CALM, END, LOOK, SEED, head
 from ordeal.history import History
-from ordeal.house import NODES, OUTGOING, RECEIVERS, House, Paper, Process, parties
+from ordeal.house import NODES, OUTGOING, RECEIVERS, House, Paper, parties
 from ordeal.outbox import put
 from ordeal.receiver import REFUSED, SLOW, UNREADABLE
 from ordeal.senders import Letter, Senders, lane_of
@@ -156,16 +155,13 @@ class Visits:
             await self._traffic(visit)
             if "release" in visit.place and one.alive:
                 await asyncio.sleep(0.15)  # a claim of several is under way
-                self._terminate(one)
+                one.signal(signal.SIGTERM)
             ended = asyncio.shield(one.ended)
             await asyncio.wait((ended,), timeout=0.7)
             if not one.alive and one.ended.result() != -signal.SIGKILL and "release" in visit.place:
                 await self._start(visit.home, f"{visit.place}:{visit.at}")  # it had nothing to hand back
         visit.code = one.ended.result() if not one.alive else None
         self._history.write("died", to=visit.home, code=visit.code, place=visit.place)
-
-    def _terminate(self, one: Process) -> None:
-        os.kill(one.pid, signal.SIGTERM)
 
     async def _traffic(self, visit: Visit) -> None:
         """Send what every place is passed by: a busy lane, an orderly one, a refusal, twins, look-ups, a stale call."""
@@ -335,6 +331,7 @@ async def run(house: House, logs: Path, *, seed: str, only: str | None = None) -
         head(history, house, seed=seed, number=0)
         made = Visits(house, history, chance)
         await made.all(todo)
+        house.see_all_alive()
         history.write("end")
     await asyncio.to_thread(dump.take, dsn, dump_path, since, RECEIVERS)
     verdict = checker.check(checker.read(history_path), checker.read(dump_path))

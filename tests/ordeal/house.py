@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import os
+import random
 import secrets
 import signal
 import socket
@@ -19,7 +21,7 @@ import ssl
 import tempfile
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
@@ -47,7 +49,7 @@ TIMEOUT = 1.0  # seconds for one delivery; 40 in production
 PATIENCE = 4.0  # seconds that a sender waits for an answer
 COME_UP = 60.0
 STARTS = 20  # times that a process is started which ends by itself, as one may while the database is away
-PORTS = range(20_000, 32_000)
+_PORTS = itertools.cycle(random.sample(range(20_000, 32_000), 12_000))
 OUTGOING = "SendForretningsSvar"  # what the sending party sends
 KOMMUNEKODE = {VIBORG: "0791", AARHUS: "0751"}
 MUNICIPALITIES = tuple(KOMMUNEKODE)
@@ -72,13 +74,17 @@ class Process:
         """Say whether there is a process, stopped or not."""
         return self.ended is not None and not self.ended.done()
 
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal; it may be gone already."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, number)
+
 
 @dataclass(kw_only=True)
 class House:
-    """Everything together; `async with`. `mutant` is planted in the processes that it is a mutant of."""
+    """Everything together; `async with`."""
 
     directory: Path
-    mutants: Mapping[str, str] = field(default_factory=dict)  # by the process's task
     pause: float = 0.01  # seconds that a receiver takes over a message
     lease: float = LEASE
     timeout: float = TIMEOUT
@@ -126,6 +132,8 @@ class House:
         self._stack.push_async_callback(self._close_sessions)
         self.flight: dict[str, set[object]] = {name: set() for name in self.processes}
         await asyncio.gather(*(self.start(name) for name in self.processes))
+        await asyncio.sleep(0.2)
+        self.see_all_alive()  # what answered at its port may have been somebody else
 
     async def _lay_receiver(self, spec: Spec) -> None:
         schema = f"receiver_{spec.name}"
@@ -184,9 +192,7 @@ class House:
         self._lay(name, "gateway", port, config)
 
     def _lay(self, name: str, task: str, port: int, config: Path) -> None:
-        self.processes[name] = Process(
-            name=name, task=task, port=port, config=config, log=self.layout.log(name), mutant=self.mutants.get(task)
-        )
+        self.processes[name] = Process(name=name, task=task, port=port, config=config, log=self.layout.log(name))
 
     def node_settings(self, port: int) -> dict[str, object]:
         """Give the settings of a gateway node."""
@@ -218,6 +224,22 @@ class House:
             await asyncio.sleep(0.1)
         raise AssertionError(f"{name} does not start: {self.processes[name].log.read_text()[-2000:]}")
 
+    async def infect(self, mutants: Mapping[str, str]) -> None:
+        """Start every process anew, with these mutants by the process's task, or with none."""
+        for one in self.processes.values():
+            wanted = mutants.get(one.task)
+            if one.mutant != wanted:
+                one.mutant = wanted
+                await self.kill(one.name)
+                await self.start(one.name)
+
+    def see_all_alive(self) -> None:
+        """Raise when a process has ended that nobody had ended."""
+        for one in self.processes.values():
+            if not one.alive:
+                code = one.ended.result() if one.ended else None
+                raise AssertionError(f"{one.name} has ended ({code}): {one.log.read_text()[-2000:]}")
+
     async def launch(self, name: str, *, fuse: str | None = None) -> None:
         """Start a process."""
         one = self.processes[name]
@@ -240,28 +262,28 @@ class House:
         """SIGKILL, and wait until it is gone."""
         one = self.processes[name]
         if one.alive:
-            os.kill(one.pid, signal.SIGKILL)
+            one.signal(signal.SIGKILL)
             await one.ended
 
     async def finish(self, name: str) -> int:
         """SIGTERM; give the exit code."""
         one = self.processes[name]
         if one.alive:
-            os.kill(one.pid, signal.SIGTERM)
+            one.signal(signal.SIGTERM)
         return await asyncio.wait_for(asyncio.shield(one.ended), COME_UP)
 
     def stop(self, name: str) -> None:
         """SIGSTOP: its sockets stay open and nothing answers."""
         one = self.processes[name]
         if one.alive:
-            os.kill(one.pid, signal.SIGSTOP)
+            one.signal(signal.SIGSTOP)
             one.stopped = True
 
     def go_on(self, name: str) -> None:
         """SIGCONT."""
         one = self.processes[name]
         if one.alive and one.stopped:
-            os.kill(one.pid, signal.SIGCONT)
+            one.signal(signal.SIGCONT)
         one.stopped = False
 
     async def crash_database(self, *, how: signal.Signals = signal.SIGKILL) -> None:
@@ -347,7 +369,7 @@ def parties(operation: str, municipality: str) -> tuple[Spec, Spec]:
 def free_port() -> int:
     """Find a port that nobody listens at, below those that outgoing connections are given: it is to stay free."""
     while True:
-        port = secrets.choice(PORTS)
+        port = next(_PORTS)
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port

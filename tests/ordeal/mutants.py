@@ -25,17 +25,25 @@ MESSAGES = 300
 END = 12.0  # seconds without progress: what a fault has left standing will not move again
 
 
-async def found(name: str, place: Path, *, seed: str, cycles: int, messages: int) -> tuple[int, Counter[str]]:
+async def found(
+    house: House, name: str, logs: Path, *, seed: str, cycles: int, messages: int
+) -> tuple[int, Counter[str]]:
     """Run cycles with a fault until one of its rules is broken; give that cycle's number (0: none) and the breaches."""
     mutant = MUTANTS[name]
-    async with House(directory=place / name, mutants={mutant.task: name}) as house:
-        runs = Cycles(house=house, seed=f"{seed}/{name}", logs=place, end=END)
-        for number in range(1, cycles + 1):
-            row = await runs.cycle(number, messages)
-            rules = Counter(violation.rule for violation in row.verdict.violations)
-            if mutant.rules & rules.keys():
-                return number, rules
+    await house.infect({mutant.task: name})
+    runs = Cycles(house=house, seed=f"{seed}/{name}", logs=logs, end=END)
+    for number in range(1, cycles + 1):
+        row = await runs.cycle(number, messages)
+        rules = Counter(violation.rule for violation in row.verdict.violations)
+        if mutant.rules & rules.keys():
+            return number, rules
     return 0, Counter()
+
+
+async def _alone(name: str, place: Path, given: argparse.Namespace) -> tuple[int, Counter[str]]:
+    """Look for a fault in a house of its own: some leave behind what will not end."""
+    async with House(directory=place / "house") as house:
+        return await found(house, name, place, seed=given.seed, cycles=given.cycles, messages=given.messages)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -50,8 +58,7 @@ def main(argv: Sequence[str]) -> int:
     missed = 0
     for name in [given.only] if given.only else MUTANTS:
         with TemporaryDirectory(prefix="ordeal-") as place:
-            work = found(name, Path(place), seed=given.seed, cycles=given.cycles, messages=given.messages)
-            number, rules = asyncio.run(work)
+            number, rules = asyncio.run(_alone(name, Path(place), given))
         missed += not number
         told = f"found in cycle {number}: " + ", ".join(f"{rule} {times}" for rule, times in sorted(rules.items()))
         sys.stdout.write(f"{name:22} {MUTANTS[name].text}: {told if number else 'NOT FOUND'}\n")

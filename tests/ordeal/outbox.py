@@ -26,6 +26,7 @@ from sygefravaer.vault import Vault
 BODY = "outbox"
 GATEWAY = UUID(int=1)  # what stands for the receiver in a party's own lanes
 REPEATS = (timedelta(seconds=0.3), timedelta(seconds=0.8))  # instead of the contract's minutes
+CEILING = 2  # seconds between attempts at most, instead of three hours
 STATUS = {
     Kind.OK: Status.DELIVERED,
     Kind.ADVARSEL: Status.DELIVERED,
@@ -83,7 +84,7 @@ async def _run(settings: dict[str, Any]) -> None:
             outcome = classify(error)
         return Verdict(status=STATUS[outcome.kind], detail=outcome.detail)
 
-    lanes = Lanes(schedule=Schedule(repeats=REPEATS), lease=timedelta(seconds=settings["lease"]))
+    lanes = Lanes(schedule=Schedule(ceiling=CEILING, repeats=REPEATS), lease=timedelta(seconds=settings["lease"]))
     pump = Pump(store, lanes, deliver, clock=SystemClock(), poll=0.2)
     pumping = asyncio.create_task(pump.run())
     server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", settings["port"])
