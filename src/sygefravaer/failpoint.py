@@ -23,10 +23,7 @@ _AROUND: Final = {
     "attempt": ("post",),  # a message sent to its receiver, by a caller's own request or by the worker,
     "settle": ("commit",),  # and what came of it;
     "claim": ("commit",),  # the worker: lanes taken,
-    "release": ("commit",),  # handed back,
-    "waive": ("commit",),  # left to the worker by who accepted,
-    "abandon": ("commit",),  # given up in the middle of an attempt,
-    "move": ("commit",),  # and moved to another receiver's;
+    "release": ("commit",),  # and handed back;
     "told": ("commit",),  # an end that a sender has been told;
     "replay": ("commit",),  # what a person decided about a parked message
     "discard": ("commit",),

@@ -203,14 +203,13 @@ class Pump:
 
     async def _attempt(self, message: Stored) -> tuple[Verdict, float]:
         """Make one attempt; give what it came to, and the seconds of machine time that it took."""
-        failpoint.reach("pump.before_post")
         begun = monotonic()
+        failpoint.reach("pump.before_post")
         try:
             verdict = await self._deliver(message)
         except Exception as error:
             # Whatever an attempt breaks on, its message keeps its place and its lane waits.
             log.exception("pump.attempt_failed", extra={"operation": message.operation})
             verdict = Verdict(status=Status.QUEUED, detail=type(error).__name__)
-        took = monotonic() - begun
         failpoint.reach("pump.after_post")
-        return verdict, took
+        return verdict, monotonic() - begun
