@@ -13,6 +13,7 @@ from corridor import AARHUS, FAELLES, RANDERS, Corridor, another, besked_id, fin
 from sygefravaer import agreements, soap
 from sygefravaer.client import Client
 from sygefravaer.contract.operations import OPERATIONS, Environment, Service
+from sygefravaer.delivery import Selection, obligations
 from sygefravaer.endpoint import Endpoint, Server, server_tls
 
 
@@ -73,6 +74,7 @@ async def _(it, kode):
 # --- refusals ---
 
 UPDATE, EVENT, ANSWER = "SendOpdateringFravaer", "SendHaendelseSygefravaerssag", "SendForretningsSvar"
+REQUEST = "SendAnmodningForlaengelse"
 FAULT = (
     b'<S:Envelope xmlns:S="http://schemas.xmlsoap.org/soap/envelope/"><S:Body><S:Fault><faultcode>S:Client</faultcode>'
     b"<faultstring>no</faultstring></S:Fault></S:Body></S:Envelope>"
@@ -216,6 +218,38 @@ async def _(it, _):
     for each in event.iter("{*}CprNummer"):
         each.text = "6101505012"
     return (await it.send(EVENT, event)).code
+
+
+def of_case(envelope, case, **fields):
+    """Let a message be about a case of KSD's."""
+    for name, value in ({"SagsID": case, "NemrefusionsID": case} | fields).items():
+        for each in envelope.iter("{*}" + name):
+            each.text = str(value)
+    return envelope
+
+
+@facet("haendelsestyper", "a case that it closes, in the plan of a replay", {"AFSLUTTET": True})
+async def _(it, kode):
+    case = uuid4()
+    stuck = of_case(message(EVENT), case)
+    it.receivers["viborg"].raw = refuses
+    await it.send(EVENT, stuck)
+    it.receivers["viborg"].raw = None
+    await it.send(EVENT, of_case(message(EVENT), case, Haendelsestype=kode))
+    row = await it.stored(stuck)
+    plan = await it.parked.plan(Selection(ids=(row["message_id"],)), now=it.clock.now())
+    return any("says that it has ended" in finding for step in plan.steps for finding in step.findings)
+
+
+@facet("haendelsestyper", "a request that it withdraws", {"AFSLUTTET": (1, 0)})
+async def _(it, kode):
+    case, owed = uuid4(), []
+    await it.send(REQUEST, of_case(message(REQUEST), case, AnmodningID=uuid4()))
+    for _ in range(2):
+        found = await obligations.owed(it.store, kind=obligations.Kind.UNANSWERED_SF2093)
+        owed.append(sum(each.subject is not None and each.since >= it.clock.now() for each in found))
+        await it.send(EVENT, of_case(message(EVENT), case, Haendelsestype=kode, SagsVersion=2))
+    return tuple(owed)
 
 
 @facet("haendelsestyper", "what the contract demands of it", tables.DEMANDED)
