@@ -158,6 +158,12 @@ def _allowed() -> Iterator[tuple[str, Story]]:
     late = Story().letter("a", 0).accepted("a").applied("a")
     one, other = late.begin("a"), late.begin("a")
     yield "G006 to a call that was under way at the end", late.end(one, "a", "ok").end(other, "a", "stored")
+    moved = Story().letter("a", 0, orderly=False).letter("b", 1, orderly=False)
+    for line in moved.history[1:]:
+        line["recipients"] = ["viborg", "aarhus"]
+    moved.history[0]["receives"]["aarhus"].append(VIBORG)
+    moved.accepted("a").accepted("b", recipient="aarhus").applied("b", of="aarhus").applied("a")
+    yield "at either system of a municipality that changes it", moved
     before = good()
     before.history.append({"what": "before", "id": "x"})
     yield "late from an earlier cycle", before.applied("x")

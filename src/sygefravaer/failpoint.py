@@ -23,8 +23,13 @@ _AROUND: Final = {
     "attempt": ("post",),  # a message sent to its receiver, by a caller's own request or by the worker,
     "settle": ("commit",),  # and what came of it;
     "claim": ("commit",),  # the worker: lanes taken,
-    "release": ("commit",),  # and handed back;
-    "told": ("commit",),  # an end that a sender has been told;
+    "release": ("commit",),  # handed back,
+    "waive": ("commit",),  # left to the worker by who accepted,
+    "abandon": ("commit",),  # given up in the middle of an attempt,
+    "move": ("commit",),  # and moved to another receiver's;
+    "told": ("commit",),  # an end that a sender has been told,
+    "tell": ("commit",),  # by a person,
+    "remind": ("commit",),  # and an answer that is owed;
     "replay": ("commit",),  # what a person decided about a parked message
     "discard": ("commit",),
     "lookup": ("record", "post"),  # a look-up recorded, and asked,

@@ -9,7 +9,7 @@ there) and the dump of both sides' tables. Run on its own: `python tests/ordeal/
 |---|---|
 | lost | what got OK or G006 was applied, or refused for good after G006, or is parked or waits behind something parked |
 | double | nothing was applied twice |
-| order | what was applied in a lane was applied in the order of its acceptance; in an orderly lane in the order of sending |
+| order | what was applied in a lane was applied in the order of its acceptance; in an orderly lane in the order of sending; of a municipality that changes its system (`recipients`) none is promised across the change |
 | receipt | a final receipt is the same bytes ever after, and never G006 again |
 | refused | what got FEJL was not applied |
 | crossing | nothing was applied, or addressed, anywhere but at the receiver of its municipality |
@@ -196,7 +196,7 @@ def _order(found: _Facts) -> Iterator[Violation]:
 def _ascending(
     found: _Facts, lane: Sequence[str], place: Mapping[str, int], how: str, did: str = "applied"
 ) -> Iterator[Violation]:
-    known = [each for each in lane if each in place]
+    known = [each for each in lane if each in place and "recipients" not in found.letters.get(each, {})]
     for one, other in pairwise(known):
         if place[one] > place[other]:
             text = f"it was {did} after {one}, and had been {how} before it"
@@ -228,16 +228,22 @@ def _crossing(found: _Facts) -> Iterator[Violation]:
     systems = {number: name for name, number in found.head["systems"].items()}
     for row in found.applied:
         letter = found.letters.get(row["besked_id"])
-        right = letter is None or (letter["recipient"] == row["of"] and letter["municipality"] == row["municipality"])
+        right = letter is None or (row["of"] in _to(letter) and letter["municipality"] == row["municipality"])
         if not right or row["municipality"] not in receives[row["of"]]:
             text = f"it is for {row['municipality']}, and was applied at {row['of']}"
             yield _violation(found, "crossing", row["besked_id"], text)
     for row in found.messages:
         letter = found.letters.get(row["besked_id"])
         to = systems.get(row["recipient"])
-        if letter is not None and (letter["recipient"], letter["municipality"]) != (to, row["municipality"]):
+        if letter is not None and not (to in _to(letter) and letter["municipality"] == row["municipality"]):
             text = f"it is for {letter['recipient']}, and was addressed to {to}"
             yield _violation(found, "crossing", row["besked_id"], text)
+
+
+def _to(letter: Line) -> Sequence[str]:
+    """Say where a message may go: to its receiver, or to either one of a municipality that changes its system."""
+    receivers: Sequence[str] = letter.get("recipients") or (letter["recipient"],)
+    return receivers
 
 
 def _settled(found: _Facts) -> Iterator[Violation]:

@@ -29,7 +29,7 @@ from tempfile import TemporaryDirectory
 
 from ordeal import checker, dump
 from ordeal.history import History
-from ordeal.house import RECEIVERS, House, Paper
+from ordeal.house import MOVERS, RANDERS, RECEIVERS, House, Paper
 from ordeal.nemesis import Nemesis, plan
 from ordeal.senders import Letter, Senders, write
 from sygefravaer.sandbox.parts import SYSTEMS
@@ -163,7 +163,10 @@ def head(history: History, house: House, *, seed: str, number: int) -> None:
         number=number,
         lease=house.lease,
         systems={spec.name: spec.system_id for spec in SYSTEMS},
-        receives={spec.name: spec.municipalities for spec in SYSTEMS},
+        receives={
+            spec.name: (*spec.municipalities, RANDERS) if spec.name in MOVERS else spec.municipalities
+            for spec in SYSTEMS
+        },
     )
 
 

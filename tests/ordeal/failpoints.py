@@ -31,10 +31,10 @@ from benchmarks.rig import SENDS, message
 from ordeal import checker, dump
 from ordeal.cycles import CALM, END, LOOK, SEED, head
 from ordeal.history import History
-from ordeal.house import NODES, OUTGOING, RECEIVERS, House, Paper, parties
+from ordeal.house import MOVERS, NODES, OUTGOING, RANDERS, RECEIVERS, House, Paper, parties
 from ordeal.outbox import put
 from ordeal.receiver import REFUSED, SLOW, UNREADABLE
-from ordeal.senders import Letter, Senders, lane_of
+from ordeal.senders import AT_ONCE, Letter, Senders, lane_of
 from sygefravaer import failpoint
 from sygefravaer.contract.operations import OPERATIONS
 from sygefravaer.sandbox.parts import AARHUS, VIBORG
@@ -42,26 +42,22 @@ from sygefravaer.sandbox.parts import AARHUS, VIBORG
 BUDGET = 0.2  # seconds that a caller waits: less than a slow receiver takes, so that there is something to repeat
 DIES = 40.0  # seconds within which a place must have been passed
 FIRST = 6  # a pass up to this one is the one that ends the process
+OFTEN = ("accept.", "attempt.", "settle.", "claim.", "answer.", "ledger.", "pump.")  # passed by every message
+CROWD = 100  # calls at once at one receiver: more than a node lets wait for it
+PATIENCE = 0.3  # seconds that a node takes to end, where it is to cut attempts off
 LOOKUP = "HentSag"
+EVENT = "SendHaendelseSygefravaerssag"
 FAST = 0
+AWAY = "aarhus"  # the receiver that stands still while a node is made to cut off its attempts
 
 HOMES = {
     "gateway": (
-        "accept",
-        "repeat",
-        "refusal",
-        "attempt",
-        "settle",
-        "claim",
-        "release",
-        "told",
-        "lookup",
-        "outcome",
-        "answer",
+        *("accept", "repeat", "refusal", "attempt", "settle", "claim", "release", "waive", "abandon", "move"),
+        *("told", "remind", "lookup", "outcome", "answer"),
     ),
     "receiver": ("ledger", "answer"),
     "outbox": ("pump",),
-    "operator": ("replay", "discard"),
+    "operator": ("replay", "discard", "tell"),
 }
 """In which processes the places of a room are visited."""
 
@@ -103,8 +99,8 @@ def visits(chance: Random, only: str | None = None) -> list[Visit]:
 
 
 def _pass(chance: Random, place: str) -> int:
-    seldom = ("release", "replay", "discard", "told", "refusal", "outcome", "lookup", "repeated", "repeat.")
-    return 1 if any(word in place for word in seldom) else chance.randint(1, FIRST)
+    often = place.startswith(OFTEN) and not place.endswith(("_release", "_repeated"))
+    return chance.randint(1, FIRST) if often else 1
 
 
 class Visits:
@@ -117,12 +113,15 @@ class Visits:
         self._paper = Paper()
         self._senders: list[Senders] = []
         self._sending: list[asyncio.Task[None]] = []
+        self._at = False  # which of the two systems has the municipality that changes it
         self.of: dict[str, Visit] = {}  # whose message it is
 
     async def all(self, todo: Sequence[Visit]) -> None:
         """Make every visit, two processes at a time, and wait until nothing is left to do."""
         mine = [visit for visit in todo if visit.home == NODES[0]]
         others = [visit for visit in todo if visit.home != NODES[0]]
+        await self._house.admit_randers()
+        await self._house.route_randers(MOVERS[self._at])
         try:
             await asyncio.gather(self._track(mine), self._track(others))
             await self._until_quiet()
@@ -137,29 +136,42 @@ class Visits:
                 await self._decide(visit)
                 continue
             await self._house.kill(visit.home)
-            await self._start(visit.home, f"{visit.place}:{visit.at}")
+            await self._start(visit.home, f"{visit.place}:{visit.at}", patience=self._patience(visit))
             await self._visit(visit)
             if number + 1 == len(todo) or todo[number + 1].home != visit.home:
                 await self._start(visit.home, None)
 
-    async def _start(self, name: str, fuse: str | None) -> None:
+    def _patience(self, visit: Visit) -> float | None:
+        return PATIENCE if visit.place.startswith("abandon.") else None
+
+    async def _start(self, name: str, fuse: str | None, *, patience: float | None = None) -> None:
         """Start a process; one whose fuse burns down before it answers is as good."""
-        await self._house.start(name, fuse=fuse)
+        await self._house.start(name, fuse=fuse, patience=patience)
         self._history.write("nemesis", does="fuse" if fuse else "start", to=name, fuse=fuse)
 
     async def _visit(self, visit: Visit) -> None:
         """Send until the process has died."""
         one = self._house.processes[visit.home]
         end = time.monotonic() + DIES
+        ending = any(word in visit.place for word in ("release", "abandon"))  # on its way to its end
         while one.alive and time.monotonic() < end:
-            await self._traffic(visit)
-            if "release" in visit.place and one.alive:
+            if visit.place.startswith("abandon."):
+                self._house.stop(AWAY)
+            match visit.place.partition(".")[0]:
+                case "waive":
+                    self._crowd(visit)
+                case "move":
+                    await self._move(visit)
+                case _:
+                    await self._traffic(visit)
+            if ending and one.alive:
                 await asyncio.sleep(0.15)  # a claim of several is under way
                 one.signal(signal.SIGTERM)
             ended = asyncio.shield(one.ended)
-            await asyncio.wait((ended,), timeout=0.7)
-            if not one.alive and one.ended.result() != -signal.SIGKILL and "release" in visit.place:
-                await self._start(visit.home, f"{visit.place}:{visit.at}")  # it had nothing to hand back
+            await asyncio.wait((ended,), timeout=1.2 if ending else 0.7)
+            self._house.go_on(AWAY)
+            if not one.alive and one.ended.result() != -signal.SIGKILL and ending:  # it had nothing to hand back
+                await self._start(visit.home, f"{visit.place}:{visit.at}", patience=self._patience(visit))
         visit.code = one.ended.result() if not one.alive else None
         self._history.write("died", to=visit.home, code=visit.code, place=visit.place)
 
@@ -170,32 +182,60 @@ class Visits:
             return
         operation = self._chance.choice(SENDS)
         municipality = self._chance.choice((VIBORG, AARHUS))
+        if visit.place.startswith("abandon."):
+            operation, municipality = EVENT, AARHUS
         if visit.home in RECEIVERS:  # what comes to this receiver
             operation, municipality = next(
                 (name, cvr) for name in SENDS for cvr in (VIBORG, AARHUS) if parties(name, cvr)[1].name == visit.home
             )
 
         def lane(taken: Sequence[int], habits: Sequence[str], *, orderly: bool) -> list[Letter]:
-            return lane_of(
-                self._chance,
-                self._paper,
-                operation=operation,
-                municipality=municipality,
-                taken=taken,
-                habits=habits,
-                orderly=orderly,
-            )
+            return self._lane(operation, municipality, taken, habits, orderly=orderly)
 
         lanes = [
             lane((SLOW, FAST, SLOW, FAST, FAST), ("steady", "steady", "trusting", "steady", "steady"), orderly=False),
             lane((FAST, REFUSED, FAST), ("steady", "steady", "twin"), orderly=True),
             lane((FAST, FAST), ("twin", "steady"), orderly=True),
         ]
-        self._belongs(visit, lanes)
-        senders = Senders(self._house, self._history, self._chance)
-        self._senders.append(senders)
-        self._sending.append(asyncio.create_task(senders.send(lanes)))
+        self._send(visit, lanes)
         await asyncio.gather(self._look_up(), self._stale())
+
+    def _send(self, visit: Visit, lanes: Sequence[Sequence[Letter]], *, at_once: int = AT_ONCE) -> None:
+        """Begin to send, at both nodes, or all at once at the one that is to die."""
+        self._belongs(visit, lanes)
+        nodes = NODES if at_once == AT_ONCE else (NODES[0],)
+        senders = Senders(self._house, self._history, self._chance, nodes=nodes)
+        self._senders.append(senders)
+        self._sending.append(asyncio.create_task(senders.send(lanes, at_once=at_once)))
+
+    def _crowd(self, visit: Visit) -> None:
+        """Send so many slow messages at once that some find no room at their receiver after they were accepted."""
+        lanes = [self._lane(EVENT, VIBORG, (SLOW,), ("steady",), orderly=False) for _ in range(CROWD)]
+        self._send(visit, lanes, at_once=CROWD)
+
+    async def _move(self, visit: Visit) -> None:
+        """Let a municipality change its system while messages lie behind one that is on its way."""
+        habits = ("steady",) * 4
+        lanes = [self._lane(EVENT, RANDERS, (SLOW, FAST, FAST, FAST), habits, orderly=False) for _ in range(4)]
+        for letter in (letter for lane in lanes for letter in lane):
+            letter.recipients = MOVERS
+        self._send(visit, lanes)
+        await asyncio.sleep(0.15)
+        self._at = not self._at
+        await self._house.route_randers(MOVERS[self._at])
+
+    def _lane(
+        self, operation: str, municipality: str, taken: Sequence[int], habits: Sequence[str], *, orderly: bool
+    ) -> list[Letter]:
+        return lane_of(
+            self._chance,
+            self._paper,
+            operation=operation,
+            municipality=municipality,
+            taken=taken,
+            habits=habits,
+            orderly=orderly,
+        )
 
     def _belongs(self, visit: Visit, lanes: Sequence[Sequence[Letter]]) -> None:
         for each in lanes:
@@ -223,18 +263,7 @@ class Visits:
         """Put messages in the party's lanes, as it would itself."""
         sender, _ = parties(OUTGOING, VIBORG)
         taken = (SLOW, FAST, SLOW, FAST, FAST)
-        lanes = [
-            lane_of(
-                self._chance,
-                self._paper,
-                operation=OUTGOING,
-                municipality=VIBORG,
-                taken=taken,
-                habits=("outbox",) * len(taken),
-                orderly=True,
-            )
-            for _ in range(2)
-        ]
+        lanes = [self._lane(OUTGOING, VIBORG, taken, ("outbox",) * len(taken), orderly=True) for _ in range(2)]
         self._belongs(visit, lanes)
         Senders(self._house, self._history, self._chance).announce(lanes)
         for letter in (letter for lane in lanes for letter in lane):
@@ -254,34 +283,26 @@ class Visits:
     # --- a person's decision ---
 
     async def _decide(self, visit: Visit) -> None:
-        """Have a message parked, and let the process die that decides about it; then decide again."""
-        operation, municipality = SENDS[0], VIBORG
-        lanes = [
-            lane_of(
-                self._chance,
-                self._paper,
-                operation=operation,
-                municipality=municipality,
-                taken=(FAST, UNREADABLE, FAST),
-                habits=("steady",) * 3,
-                orderly=True,
-            )
-        ]
-        self._belongs(visit, lanes)
-        senders = Senders(self._house, self._history, self._chance)
-        self._senders.append(senders)
-        self._sending.append(asyncio.create_task(senders.send(lanes)))
-        await self._parked(lanes[0][1])
-        visit.code = await self._decision(visit.place.partition(".")[0], f"{visit.place}:{visit.at}")
+        """Have a message parked, or refused unheard, and let the process die that decides about it; then decide again."""
+        decision = visit.place.partition(".")[0]
+        if decision == "tell":
+            lane = self._lane(SENDS[0], VIBORG, (SLOW, REFUSED), ("steady", "trusting"), orderly=True)
+        else:
+            lane = self._lane(SENDS[0], VIBORG, (FAST, UNREADABLE, FAST), ("steady",) * 3, orderly=True)
+        self._send(visit, [lane])
+        await self._until(lane[1], "refused" if decision == "tell" else "parked")
+        visit.code = await self._decision(decision, f"{visit.place}:{visit.at}")
         self._history.write("died", to="operator", code=visit.code, place=visit.place)
-        await self._parked(lanes[0][1], or_ended=True)
+        if decision == "tell":
+            await self._decision("tell", None)
+            return
+        await self._until(lane[1], "parked", "discarded")
         await self._decision("discard", None)
 
-    async def _parked(self, letter: Letter, *, or_ended: bool = False) -> None:
-        query = "SELECT status FROM platform.message WHERE besked_id = %s"
-        wanted = {"parked", "discarded"} if or_ended else {"parked"}
+    async def _until(self, letter: Letter, *states: str) -> None:
+        query, dsn = "SELECT status FROM platform.message WHERE besked_id = %s", self._house.server.superuser_dsn()
         async with asyncio.timeout(DIES):
-            while await asyncio.to_thread(dump.one, self._house.server.superuser_dsn(), query, letter.id) not in wanted:
+            while await asyncio.to_thread(dump.one, dsn, query, letter.id) not in states:
                 await asyncio.sleep(0.05)
 
     async def _decision(self, decision: str, fuse: str | None) -> int:

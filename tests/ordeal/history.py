@@ -9,7 +9,7 @@ A history is a file of JSON objects, one a line, in the order in which things ha
 |---|---|
 | cycle | the seed; `lease` in seconds; `systems`: the id of each system; `receives`: the municipalities of each receiver |
 | before | `id` of a message of an earlier cycle that may still arrive (`open`), or whose receipt is asked for again |
-| letter | a message that will be sent: `id` (its BeskedID), `lane` (the case), `seq` (its place there), `orderly` (the next one of its lane waits until it has been acknowledged), `municipality`, `operation`, `sender`, `recipient`, and `habit`: steady (asks until the receipt is final), trusting (content with G006), twin (sent twice at once), once (never again) |
+| letter | a message that will be sent: `id` (its BeskedID), `lane` (the case), `seq` (its place there), `orderly` (the next one of its lane waits until it has been acknowledged), `municipality`, `operation`, `sender`, `recipient` (`recipients`: either of them, for a municipality that changes its system), and `habit`: steady (asks until the receipt is final), trusting (content with G006), twin (sent twice at once), once (never again) |
 | invoke | a call begins: `call` is its number, `id` the message, `node` where it went |
 | ok | the call ended with a receipt OK; `receipt` is the SHA-256 of its canonical XML |
 | stored | ... with ADVARSEL G006: stored, delivery under way |

@@ -33,7 +33,7 @@ from benchmarks.rig import Told, message, read
 from ordeal import dump
 from ordeal.nursery import Nursery
 from ordeal.receiver import TABLES
-from sygefravaer import failpoint
+from sygefravaer import agreements, failpoint
 from sygefravaer.contract.operations import OPERATIONS, Operation, Service
 from sygefravaer.lanes import MIGRATIONS as LANES
 from sygefravaer.ledger import MIGRATIONS as LEDGER
@@ -51,8 +51,10 @@ COME_UP = 60.0
 STARTS = 20  # times that a process is started which ends by itself, as one may while the database is away
 _PORTS = itertools.cycle(random.sample(range(20_000, 32_000), 12_000))
 OUTGOING = "SendForretningsSvar"  # what the sending party sends
-KOMMUNEKODE = {VIBORG: "0791", AARHUS: "0751"}
-MUNICIPALITIES = tuple(KOMMUNEKODE)
+MUNICIPALITIES = (VIBORG, AARHUS)
+RANDERS = "29189668"  # a municipality that changes its system: it is Viborg's or Aarhus's
+MOVERS = ("viborg", "aarhus")
+KOMMUNEKODE = {VIBORG: "0791", AARHUS: "0751", RANDERS: "0730"}
 
 
 @dataclass(kw_only=True)
@@ -211,12 +213,45 @@ class House:
             "client": tls,
         }
 
+    async def admit_randers(self) -> None:
+        """Let KSD send to a third municipality."""
+        store = Store(self.dsn, schema=GATEWAY.schema, size=1)
+        await store.open()
+        async with store.tx() as tx:
+            await agreements.grant_agreement(
+                tx,
+                agreement_id=uuid4(),
+                system_id=KSD.system_id,
+                service=Service.SYGEFRAVAER_JC,
+                municipality_cvr=RANDERS,
+                valid_from=seed.VALID_FROM,
+                now=datetime.now(UTC),
+            )
+        await store.close()
+
+    async def route_randers(self, name: str) -> None:
+        """Let what is for the third municipality go to this system from today on."""
+        store, service, now = Store(self.dsn, schema=GATEWAY.schema, size=1), Service.SYGEFRAVAER_JC, datetime.now(UTC)
+        await store.open()
+        async with store.tx() as tx:
+            await agreements.set_route(
+                tx,
+                route_id=uuid4(),
+                service=service,
+                municipality_cvr=RANDERS,
+                system_id=next(spec for spec in JOBCENTERS if spec.name == name).system_id,
+                url=f"https://localhost:{self.processes[name].port}{service.path}",
+                valid_from=now.date(),
+                now=now,
+            )
+        await store.close()
+
     # --- processes ---
 
-    async def start(self, name: str, *, fuse: str | None = None) -> None:
+    async def start(self, name: str, *, fuse: str | None = None, patience: float | None = None) -> None:
         """Start a process, with a failpoint armed or none, and wait until it takes connections; armed, it may end."""
         for _ in range(STARTS):
-            await self.launch(name, fuse=fuse)
+            await self.launch(name, fuse=fuse, patience=patience)
             await self.up(name)
             if fuse is not None or self.processes[name].alive:
                 return
@@ -240,11 +275,13 @@ class House:
                 code = one.ended.result() if one.ended else None
                 raise AssertionError(f"{one.name} has ended ({code}): {one.log.read_text()[-2000:]}")
 
-    async def launch(self, name: str, *, fuse: str | None = None) -> None:
+    async def launch(self, name: str, *, fuse: str | None = None, patience: float | None = None) -> None:
         """Start a process."""
         one = self.processes[name]
         env = {failpoint.VARIABLE: fuse} if fuse else {}
-        one.pid, one.ended = await self.nursery.fork(one.task, one.config, log=one.log, env=env, mutant=one.mutant)
+        one.pid, one.ended = await self.nursery.fork(
+            one.task, one.config, log=one.log, env=env, mutant=one.mutant, patience=patience
+        )
         one.stopped = False
 
     async def up(self, name: str) -> None:
@@ -362,7 +399,7 @@ class Paper:
 
 def parties(operation: str, municipality: str) -> tuple[Spec, Spec]:
     """Say who sends an operation for a municipality, and who receives it."""
-    jobcenter = next(spec for spec in JOBCENTERS if municipality in spec.municipalities)
+    jobcenter = next((spec for spec in JOBCENTERS if municipality in spec.municipalities), JOBCENTERS[0])
     return (jobcenter, KSD) if OPERATIONS[operation].service is Service.SYGEFRAVAER else (KSD, jobcenter)
 
 

@@ -55,12 +55,24 @@ class Nursery:
             await self._reader
 
     async def fork(
-        self, task: str, config: Path, *, log: Path, env: Mapping[str, str] | None = None, mutant: str | None = None
+        self,
+        task: str,
+        config: Path,
+        *,
+        log: Path,
+        env: Mapping[str, str] | None = None,
+        mutant: str | None = None,
+        patience: float | None = None,
     ) -> tuple[int, asyncio.Future[int]]:
-        """Start a process; give its id, and the exit code that it will have (negative: by that signal)."""
+        """
+        Start a process; give its id, and the exit code that it will have (negative: by that signal).
+
+        `patience` is how many seconds it takes to end when it is asked to, if not the product's own.
+        """
         asked = asyncio.get_running_loop().create_future()
         self._asked.append(asked)
-        order = {"task": task, "config": str(config), "log": str(log), "env": dict(env or {}), "mutant": mutant}
+        order = {"task": task, "config": str(config), "log": str(log), "env": dict(env or {})}
+        order |= {"mutant": mutant, "patience": patience}
         self._process.stdin.write(json.dumps(order).encode() + b"\n")
         pid = await asked
         return pid, self._ends[pid]
@@ -109,6 +121,8 @@ def _become(order: Mapping[str, Any]) -> None:
 
     if order["mutant"]:
         mutant.plant(order["mutant"])
+    if order["patience"] is not None:
+        app.STOP_SECONDS = app.LAST_SECONDS = order["patience"]
     match order["task"]:
         case "gateway":
             app.main(config.load(Path(order["config"])), with_parent=True)

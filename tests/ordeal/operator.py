@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from sygefravaer import failpoint
 from sygefravaer.app import end_with_parent
 from sygefravaer.clock import SystemClock
 from sygefravaer.contract.operations import Environment
-from sygefravaer.delivery import Parked, Selection
+from sygefravaer.delivery import Parked, Selection, obligations
+from sygefravaer.errors import NothingOwed
 from sygefravaer.telemetry import start_logging
 from sygefravaer.vault import Vault
 
@@ -32,6 +34,10 @@ async def _decide(settings: dict[str, str]) -> None:
     if settings["decision"] == "replay":
         plan = await parked.plan(Selection(), now=now)
         await parked.run(plan.digest, plan.selection, who="operator", now=now)
+    elif settings["decision"] == "tell":
+        for debt in await obligations.owed(store, kind=obligations.Kind.UNHEARD):
+            with contextlib.suppress(NothingOwed):  # its sender has asked in the meantime
+                await obligations.tell(store, debt.message_id, by="operator", now=now)
     else:
         async with store.read() as tx:
             rows = await tx.all("SELECT message_id FROM message WHERE status = 'parked' ORDER BY message_id")

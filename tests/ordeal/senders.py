@@ -43,11 +43,13 @@ class Letter:
     body: bytes = field(repr=False)
     final: Told | None = None
     acknowledged: bool = False
+    recipients: tuple[str, ...] = ()  # where else it may go, for a municipality that changes its system
 
     def about(self) -> dict[str, object]:
         """Give what the history says of it."""
         names = ("id", "lane", "seq", "orderly", "municipality", "operation", "sender", "recipient", "habit")
-        return {name: getattr(self, name) for name in names}
+        about: dict[str, object] = {name: getattr(self, name) for name in names}
+        return about | ({"recipients": self.recipients} if self.recipients else {})
 
 
 def write(
@@ -123,20 +125,27 @@ class Senders:
     """Sends what was written, and notes what it is told."""
 
     def __init__(
-        self, house: House, history: History, chance: Random, *, passed: Callable[[], None] = lambda: None
+        self,
+        house: House,
+        history: History,
+        chance: Random,
+        *,
+        passed: Callable[[], None] = lambda: None,
+        nodes: Sequence[str] = (),
     ) -> None:
         self._house = house
         self._history = history
         self._chance = chance
+        self._nodes = nodes or house.nodes
         self._passed = passed  # called whenever a message leaves for the first time
         self.left = asyncio.Event()  # everything has been acknowledged, or will not be asked for again
         self.heard = 0  # calls that were answered
         self.rest = asyncio.Event()  # the gateway has nothing left to do: ask once more, and no more after that
 
-    async def send(self, lanes: Sequence[Sequence[Letter]]) -> None:
+    async def send(self, lanes: Sequence[Sequence[Letter]], *, at_once: int = AT_ONCE) -> None:
         """Send every lane, some at a time; returns when every sender is content."""
         self.announce(lanes)
-        turn = asyncio.Semaphore(AT_ONCE)
+        turn = asyncio.Semaphore(at_once)
         asking: list[asyncio.Task[None]] = []
 
         async def one(lane: Sequence[Letter]) -> None:
@@ -223,4 +232,4 @@ class Senders:
             return
 
     def _node(self, besides: str = "") -> str:
-        return self._chance.choice([name for name in self._house.nodes if name != besides] or self._house.nodes)
+        return self._chance.choice([name for name in self._nodes if name != besides] or self._house.nodes)

@@ -17,7 +17,7 @@ from enum import StrEnum
 from typing import Final
 from uuid import UUID
 
-from sygefravaer import audit
+from sygefravaer import audit, failpoint
 from sygefravaer.clock import Clock
 from sygefravaer.contract.conversations import WITHIN, Answers, Asks, Conversation, Said, Withdraws
 from sygefravaer.errors import NothingOwed
@@ -299,6 +299,8 @@ async def tell(store: Store, message_id: int, *, by: str, now: datetime) -> None
             detail={"by": by},
             **about,
         )
+        failpoint.reach("tell.before_commit")
+    failpoint.reach("tell.after_commit")
 
 
 # --- reminders ---
@@ -326,6 +328,8 @@ class Reminders:
                     continue
                 await self._remind(tx, row, now)
                 given += 1
+            failpoint.reach("remind.before_commit")
+        failpoint.reach("remind.after_commit")
         return given
 
     async def _remind(self, tx: Tx, row: Row, now: datetime) -> None:
