@@ -41,6 +41,8 @@ from sygefravaer.sandbox.parts import AARHUS, VIBORG
 
 BUDGET = 0.2  # seconds that a caller waits: less than a slow receiver takes, so that there is something to repeat
 DIES = 40.0  # seconds within which a place must have been passed
+WAIT = {"": 0.7, "ending": 1.2, "waive": 4.0}  # seconds until more is sent
+TRIES = 6  # refusals of which one is not heard at once
 FIRST = 6  # a pass up to this one is the one that ends the process
 OFTEN = ("accept.", "attempt.", "settle.", "claim.", "answer.", "ledger.", "pump.")  # passed by every message
 CROWD = 100  # calls at once at one receiver: more than a node lets wait for it
@@ -153,11 +155,12 @@ class Visits:
         """Send until the process has died."""
         one = self._house.processes[visit.home]
         end = time.monotonic() + DIES
+        room = visit.place.partition(".")[0]
         ending = any(word in visit.place for word in ("release", "abandon"))  # on its way to its end
         while one.alive and time.monotonic() < end:
             if visit.place.startswith("abandon."):
                 self._house.stop(AWAY)
-            match visit.place.partition(".")[0]:
+            match room:
                 case "waive":
                     self._crowd(visit)
                 case "move":
@@ -168,7 +171,7 @@ class Visits:
                 await asyncio.sleep(0.15)  # a claim of several is under way
                 one.signal(signal.SIGTERM)
             ended = asyncio.shield(one.ended)
-            await asyncio.wait((ended,), timeout=1.2 if ending else 0.7)
+            await asyncio.wait((ended,), timeout=WAIT["waive" if room == "waive" else "ending" if ending else ""])
             self._house.go_on(AWAY)
             if not one.alive and one.ended.result() != -signal.SIGKILL and ending:  # it had nothing to hand back
                 await self._start(visit.home, f"{visit.place}:{visit.at}", patience=self._patience(visit))
@@ -286,18 +289,27 @@ class Visits:
         """Have a message parked, or refused unheard, and let the process die that decides about it; then decide again."""
         decision = visit.place.partition(".")[0]
         if decision == "tell":
-            lane = self._lane(SENDS[0], VIBORG, (SLOW, REFUSED), ("steady", "trusting"), orderly=True)
-        else:
-            lane = self._lane(SENDS[0], VIBORG, (FAST, UNREADABLE, FAST), ("steady",) * 3, orderly=True)
+            await self._tell(visit)
+            return
+        lane = self._lane(SENDS[0], VIBORG, (FAST, UNREADABLE, FAST), ("steady",) * 3, orderly=True)
         self._send(visit, [lane])
-        await self._until(lane[1], "refused" if decision == "tell" else "parked")
+        await self._until(lane[1], "parked")
         visit.code = await self._decision(decision, f"{visit.place}:{visit.at}")
         self._history.write("died", to="operator", code=visit.code, place=visit.place)
-        if decision == "tell":
-            await self._decision("tell", None)
-            return
         await self._until(lane[1], "parked", "discarded")
         await self._decision("discard", None)
+
+    async def _tell(self, visit: Visit) -> None:
+        """Have a message refused behind a slow one, so that its sender holds G006, until one is still owed the end."""
+        for _ in range(TRIES):
+            lane = self._lane(SENDS[0], VIBORG, (SLOW, REFUSED), ("steady", "trusting"), orderly=True)
+            self._send(visit, [lane])
+            await self._until(lane[1], "refused")
+            visit.code = await self._decision("tell", f"{visit.place}:{visit.at}")
+            if visit.died:
+                break
+        self._history.write("died", to="operator", code=visit.code, place=visit.place)
+        await self._decision("tell", None)
 
     async def _until(self, letter: Letter, *states: str) -> None:
         query, dsn = "SELECT status FROM platform.message WHERE besked_id = %s", self._house.server.superuser_dsn()
