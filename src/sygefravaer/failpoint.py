@@ -24,7 +24,6 @@ _AROUND: Final = {
     "settle": ("commit",),  # and what came of it;
     "claim": ("commit",),  # the worker: lanes taken,
     "release": ("commit",),  # handed back,
-    "waive": ("commit",),  # left to the worker by who accepted,
     "abandon": ("commit",),  # given up in the middle of an attempt,
     "move": ("commit",),  # and moved to another receiver's;
     "told": ("commit",),  # an end that a sender has been told,

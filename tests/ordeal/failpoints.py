@@ -34,18 +34,16 @@ from ordeal.history import History
 from ordeal.house import MOVERS, NODES, OUTGOING, RANDERS, RECEIVERS, House, Paper, parties
 from ordeal.outbox import put
 from ordeal.receiver import REFUSED, SLOW, UNREADABLE
-from ordeal.senders import AT_ONCE, Letter, Senders, lane_of
+from ordeal.senders import Letter, Senders, lane_of
 from sygefravaer import failpoint
 from sygefravaer.contract.operations import OPERATIONS
 from sygefravaer.sandbox.parts import AARHUS, VIBORG
 
 BUDGET = 0.2  # seconds that a caller waits: less than a slow receiver takes, so that there is something to repeat
-DIES = 40.0  # seconds within which a place must have been passed
-WAIT = {"": 0.7, "ending": 1.2, "waive": 4.0}  # seconds until more is sent
+DIES = 60.0  # seconds within which a place must have been passed
 TRIES = 6  # refusals of which one is not heard at once
 FIRST = 6  # a pass up to this one is the one that ends the process
 OFTEN = ("accept.", "attempt.", "settle.", "claim.", "answer.", "ledger.", "pump.")  # passed by every message
-CROWD = 100  # calls at once at one receiver: more than a node lets wait for it
 PATIENCE = 0.3  # seconds that a node takes to end, where it is to cut attempts off
 LOOKUP = "HentSag"
 EVENT = "SendHaendelseSygefravaerssag"
@@ -54,7 +52,7 @@ AWAY = "aarhus"  # the receiver that stands still while a node is made to cut of
 
 HOMES = {
     "gateway": (
-        *("accept", "repeat", "refusal", "attempt", "settle", "claim", "release", "waive", "abandon", "move"),
+        *("accept", "repeat", "refusal", "attempt", "settle", "claim", "release", "abandon", "move"),
         *("told", "remind", "lookup", "outcome", "answer"),
     ),
     "receiver": ("ledger", "answer"),
@@ -141,6 +139,7 @@ class Visits:
             await self._start(visit.home, f"{visit.place}:{visit.at}", patience=self._patience(visit))
             await self._visit(visit)
             if number + 1 == len(todo) or todo[number + 1].home != visit.home:
+                await self._house.kill(visit.home)  # one that has not passed its place lives
                 await self._start(visit.home, None)
 
     def _patience(self, visit: Visit) -> float | None:
@@ -160,18 +159,12 @@ class Visits:
         while one.alive and time.monotonic() < end:
             if visit.place.startswith("abandon."):
                 self._house.stop(AWAY)
-            match room:
-                case "waive":
-                    self._crowd(visit)
-                case "move":
-                    await self._move(visit)
-                case _:
-                    await self._traffic(visit)
+            await (self._move(visit) if room == "move" else self._traffic(visit))
             if ending and one.alive:
                 await asyncio.sleep(0.15)  # a claim of several is under way
                 one.signal(signal.SIGTERM)
             ended = asyncio.shield(one.ended)
-            await asyncio.wait((ended,), timeout=WAIT["waive" if room == "waive" else "ending" if ending else ""])
+            await asyncio.wait((ended,), timeout=1.2 if ending else 0.7)
             self._house.go_on(AWAY)
             if not one.alive and one.ended.result() != -signal.SIGKILL and ending:  # it had nothing to hand back
                 await self._start(visit.home, f"{visit.place}:{visit.at}", patience=self._patience(visit))
@@ -203,18 +196,12 @@ class Visits:
         self._send(visit, lanes)
         await asyncio.gather(self._look_up(), self._stale())
 
-    def _send(self, visit: Visit, lanes: Sequence[Sequence[Letter]], *, at_once: int = AT_ONCE) -> None:
-        """Begin to send, at both nodes, or all at once at the one that is to die."""
+    def _send(self, visit: Visit, lanes: Sequence[Sequence[Letter]]) -> None:
+        """Begin to send."""
         self._belongs(visit, lanes)
-        nodes = NODES if at_once == AT_ONCE else (NODES[0],)
-        senders = Senders(self._house, self._history, self._chance, nodes=nodes)
+        senders = Senders(self._house, self._history, self._chance)
         self._senders.append(senders)
-        self._sending.append(asyncio.create_task(senders.send(lanes, at_once=at_once)))
-
-    def _crowd(self, visit: Visit) -> None:
-        """Send so many slow messages at once that some find no room at their receiver after they were accepted."""
-        lanes = [self._lane(EVENT, VIBORG, (SLOW,), ("steady",), orderly=False) for _ in range(CROWD)]
-        self._send(visit, lanes, at_once=CROWD)
+        self._sending.append(asyncio.create_task(senders.send(lanes)))
 
     async def _move(self, visit: Visit) -> None:
         """Let a municipality change its system while messages lie behind one that is on its way."""

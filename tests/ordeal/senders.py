@@ -131,21 +131,19 @@ class Senders:
         chance: Random,
         *,
         passed: Callable[[], None] = lambda: None,
-        nodes: Sequence[str] = (),
     ) -> None:
         self._house = house
         self._history = history
         self._chance = chance
-        self._nodes = nodes or house.nodes
         self._passed = passed  # called whenever a message leaves for the first time
         self.left = asyncio.Event()  # everything has been acknowledged, or will not be asked for again
         self.heard = 0  # calls that were answered
         self.rest = asyncio.Event()  # the gateway has nothing left to do: ask once more, and no more after that
 
-    async def send(self, lanes: Sequence[Sequence[Letter]], *, at_once: int = AT_ONCE) -> None:
+    async def send(self, lanes: Sequence[Sequence[Letter]]) -> None:
         """Send every lane, some at a time; returns when every sender is content."""
         self.announce(lanes)
-        turn = asyncio.Semaphore(at_once)
+        turn = asyncio.Semaphore(AT_ONCE)
         asking: list[asyncio.Task[None]] = []
 
         async def one(lane: Sequence[Letter]) -> None:
@@ -232,4 +230,4 @@ class Senders:
             return
 
     def _node(self, besides: str = "") -> str:
-        return self._chance.choice([name for name in self._nodes if name != besides] or self._house.nodes)
+        return self._chance.choice([name for name in self._house.nodes if name != besides] or self._house.nodes)

@@ -174,10 +174,7 @@ class Delivery:
         first = claim.messages[0]
         place = self._receivers.enter(first.recipient, self._clock.now(), sender=first.sender)
         if place is None:  # taken since the message was accepted: the worker carries it
-            failpoint.reach("waive.before_commit")
-            async with self._store.read() as tx:
-                await self._lanes.release(tx, claim, next_at=self._clock.now())
-            failpoint.reach("waive.after_commit")
+            await self._hand_back(claim)
             self._bell.ring()
             return first
         task = asyncio.create_task(self._carry(claim, way))
@@ -247,20 +244,14 @@ class Delivery:
             return await self._carry_all(claim, way)
         except asyncio.CancelledError:  # cut off by a stop: nobody is to wait for the lease
             if self._end.is_set():
-                failpoint.reach("abandon.before_commit")
-                async with self._store.read() as tx:
-                    await self._lanes.abandon(tx, claim)
-                failpoint.reach("abandon.after_commit")
+                await self._abandon(claim)
             raise
 
     async def _carry_all(self, claim: Claim, way: Route | None) -> Stored | None:
         carried: Stored | None = None
         for message in claim.messages:
             if carried is not None and self._end.is_set():
-                async with self._store.tx() as tx:
-                    await self._lanes.release(tx, claim, next_at=self._clock.now())
-                    failpoint.reach("release.before_commit")
-                failpoint.reach("release.after_commit")
+                await self._hand_back(claim)
                 break
             found = await self._way(message) if way is None else Way(route=way)
             if found.route is not None and found.moves:
@@ -271,6 +262,20 @@ class Delivery:
             if carried is None or carried.status in {Status.QUEUED, Status.PARKED}:
                 break
         return carried
+
+    async def _abandon(self, claim: Claim) -> None:
+        """Let whoever claims next begin at once, with an attempt of unknown outcome written down."""
+        failpoint.reach("abandon.before_commit")
+        async with self._store.read() as tx:
+            await self._lanes.abandon(tx, claim)
+        failpoint.reach("abandon.after_commit")
+
+    async def _hand_back(self, claim: Claim) -> None:
+        """Leave what of a claim has not been sent to whoever claims it next."""
+        failpoint.reach("release.before_commit")
+        async with self._store.read() as tx:
+            await self._lanes.release(tx, claim, next_at=self._clock.now())
+        failpoint.reach("release.after_commit")
 
     async def _way(self, message: Stored) -> Way:
         """Find today's way of a message."""
@@ -299,19 +304,20 @@ class Delivery:
             element = self._vault.open(message.body, context=BODY)
         except CannotOpen:
             return _stuck(ways.SEALED)
-        running = asyncio.get_running_loop().time
-        begin = running()
+        begun = monotonic()
         failpoint.reach("attempt.before_post")
         try:
             outcome = classify(await self._clients.to(way).post(element, operation))
-            self._receivers.of(message.recipient).pace.took(running() - begin, running())
         except CallFailed as error:
             outcome = classify(error)
         except Exception as error:  # whatever it breaks on, the message keeps its place, and its lane waits
             LOG.exception("delivery.attempt_failed", extra={"lane": message.lane_id})
             outcome = classify(error)
         failpoint.reach("attempt.after_post")
-        self._receivers.heard(message.recipient, self._clock.now(), answered=outcome.kind is not Kind.SILENCE)
+        answered = outcome.kind is not Kind.SILENCE
+        self._receivers.heard(message.recipient, self._clock.now(), answered=answered)
+        if answered:
+            self._receivers.of(message.recipient).pace.took(monotonic() - begun, monotonic())
         return outcome
 
     async def _settle(
