@@ -29,7 +29,7 @@ NOW = datetime(2026, 3, 2, 9, tzinfo=UTC)
 @pytest.fixture
 async def corridor(make_store, vault, clock, pki):
     store = await make_store("agreements", "audit", "lanes", "delivery", size=8)
-    async with Corridor(store, vault, clock, pki, budget=0.15, lanes=Lanes(jitter=lambda: 1.0)) as made:
+    async with Corridor(store, vault, clock, pki, budget=1.0, lanes=Lanes(jitter=lambda: 1.0)) as made:
         yield made
 
 

@@ -49,7 +49,7 @@ async def corridor(make_store, vault, clock, pki, monkeypatch):
     monkeypatch.setattr("sygefravaer.delivery.carrying.POLL", 60.0)
     store = await make_store("agreements", "audit", "lanes", "delivery", size=8)
     options = {"lanes": Lanes(jitter=lambda: 1.0), "receivers": Receivers(inline=2)}
-    async with Corridor(store, vault, clock, pki, budget=0.15, **options) as made:
+    async with Corridor(store, vault, clock, pki, budget=1.0, **options) as made:
         yield made
 
 
