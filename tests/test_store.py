@@ -209,6 +209,12 @@ async def test_a_statement_that_waits_for_ever_is_cancelled_and_its_connection_g
         await holder.run("LOCK TABLE thing")
         with pytest.raises(StoreUnavailable, match="LateError"):
             await insert_in_a_block(store.tx(limit=0.2), "late")
+        async with store.read() as alone:
+            alone._limit = 0.2
+            with pytest.raises(StoreUnavailable, match="LateError"):
+                await alone.one("SELECT name FROM thing")
+            with pytest.raises(CommitUnknown):  # it commits by itself: the cancelling may have come too late
+                await insert(alone, "late")
         rows = await holder.all("SELECT FROM pg_locks WHERE NOT granted AND relation = 'thing'::regclass")
         assert rows == []
 

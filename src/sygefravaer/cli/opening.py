@@ -5,19 +5,17 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID
 
 import click
 
 from sygefravaer.config import Kind, load
 from sygefravaer.errors import ActRefused, MigrationError, StoreError, UsageError
-
-CommandT = TypeVar("CommandT", bound=Callable[..., Any])
 
 config_option = click.option(
     "--config",

@@ -82,7 +82,8 @@ class Tx:
     """
     One transaction, or within `Store.read` one statement at a time.
 
-    A statement that takes longer than `limit` seconds is cancelled at the server, and raises `StoreUnavailable`.
+    A statement that takes longer than `limit` seconds is cancelled at the server, and raises `StoreUnavailable`; one
+    that writes and commits by itself raises `CommitUnknown`, since the cancelling may have come too late.
     """
 
     def __init__(self, connection: Connection, limit: float | None = STATEMENT) -> None:
@@ -119,7 +120,8 @@ class Tx:
                 yield
         except StoreUnavailable as error:
             connection = self._connection
-            if connection.closed and connection.autocommit and _writes(statement):
+            unheard = connection.closed or isinstance(error.__cause__, LateError)
+            if unheard and connection.autocommit and _writes(statement):
                 raise CommitUnknown from error
             raise
 
