@@ -19,6 +19,7 @@ import pytest
 
 from sygefravaer import client as client_room
 from sygefravaer import soap
+from sygefravaer.cli import calling
 from sygefravaer.client import Client, Kind, Outcome, classify, client_tls, codes, hoved
 from sygefravaer.clock import MovableClock
 from sygefravaer.contract import codec
@@ -63,6 +64,7 @@ SEND = OPERATIONS["SendForretningsSvar"]
 LOOKUP = OPERATIONS["HentSagsListe"]
 SENT = soap.element_bytes(soap.read((SAMPLES / "SendForretningsSvarRequest.min.xml").read_bytes()).element)
 MESSAGE = codec.decode(soap.read(soap.wrap(SENT)).element, SendForretningsSvarRequest)
+G006 = kvittering_advarsel("G006")
 OK = soap.wrap(codec.encode_reply(SEND, SygefravaerResponse(TransportKvittering=kvittering_ok())))
 
 
@@ -383,10 +385,7 @@ async def test_the_same_bytes_until_the_receipt_is_final(
     pki: Pki, platform: Issued, tls: ssl.SSLContext, clock: MovableClock
 ) -> None:
     """After G006, a Server fault or a status: again after 1, 5, 15, 60 minutes, then hourly, byte for byte."""
-    under_way = kvittering_advarsel("G006")
-    receiver = Receiver(
-        answers=[under_way, StoreUnavailable(), HttpRefusal(503), under_way, under_way, kvittering_fejl("B101")]
-    )
+    receiver = Receiver(answers=[G006, StoreUnavailable(), HttpRefusal(503), G006, G006, kvittering_fejl("B101")])
     naps = Naps()
     async with (
         serving(receiver, pki, platform, clock) as server,
@@ -396,6 +395,29 @@ async def test_the_same_bytes_until_the_receipt_is_final(
 
     assert reply.TransportKvittering == kvittering_fejl("B101")
     assert [nap.total_seconds() / 60 for nap in naps.naps] == [1, 5, 15, 60, 60]
+    assert len({call.digest for call in receiver.calls}) == 1
+
+
+@pytest.mark.parametrize(("wait", "given"), [(0.0, [("G006",)]), (5.0, [("G006",), ("G006",), ()])])
+async def test_a_person_who_calls_waits_for_the_end(
+    pki: Pki, platform: Issued, own: Issued, clock: MovableClock, *, wait: float, given: list[tuple[str, ...]]
+) -> None:
+    """`call` sends the same again while its receipt is G006, for as long as it is told to."""
+    receiver = Receiver(answers=[G006, G006, kvittering_ok()])
+    async with serving(receiver, pki, platform, clock) as server:
+        caller = calling.Caller(
+            url=server.url + PATH,
+            certificate=own.certificate,
+            key=own.key,
+            ca=pki.ca,
+            system_id=SENDER,
+            municipality_cvr=CVR,
+        )
+        answered = await calling.ask(caller, SEND, SENT, wait=wait)
+
+    assert isinstance(answered.value, TransportKvitteringType)
+    assert codes(answered.value) == given[-1]
+    assert len(receiver.calls) == len(given)
     assert len({call.digest for call in receiver.calls}) == 1
 
 
@@ -429,8 +451,6 @@ async def test_a_client_fault_is_final(pki: Pki, platform: Issued, tls: ssl.SSLC
 
 
 # --- what it means ---
-
-G006 = kvittering_advarsel("G006")
 
 
 @pytest.mark.parametrize(

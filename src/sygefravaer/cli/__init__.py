@@ -95,6 +95,14 @@ def serve(part: str, path: Path, *, with_parent: bool) -> None:
 @click.option("--ca", type=click.Path(path_type=Path), help="Whom to trust (PEM).")
 @click.option("--system-id", type=click.UUID, help="The caller's registered system.")
 @click.option("--on-behalf-of", metavar="USER", help="The end user, for the record of look-ups.")
+@click.option(
+    "--wait",
+    type=click.FloatRange(min=0.0),
+    metavar="SECONDS",
+    default=10.0,
+    show_default=True,
+    help="How long to send the same again while its receipt is G006.",
+)
 @click.option("--xml", "as_xml", is_flag=True, help="Print the answer as it came, CPR included.")
 @click.option("--json", "as_json", is_flag=True, callback=wants_json, help="Print the answer as JSON, CPR included.")
 @example(
@@ -118,18 +126,20 @@ def call(
     ca: Path | None,
     system_id: UUID | None,
     on_behalf_of: str | None,
+    wait: float,
     as_xml: bool,
     as_json: bool,
 ) -> None:
     """
-    Call one OPERATION of the service once, and print the answer.
+    Call one OPERATION of the service, and print the answer.
 
     OPERATION is HentSag, HentSagsListe, SendForretningsSvar, SendForretningsSvarForlaengelse, SendOpdateringFravaer,
     and for KSD SendHaendelseSygefravaerssag or SendAnmodningForlaengelse. Without --url it calls the sandbox in --dir.
     Header and contexts are filled in; fields are named as in the contract. Of a send also what is the sender's own to
     say is filled in unless it is given: new ids (OpdateringID, JobcentersagID, AnmodningID), today in Denmark
     (GyldigFra, VurderingsDato, HaendelsesDato, VisitationsDato, ModtagetTidspunkt), a JobcentersagStatus that fits the
-    Opdateringstype, and MODTAGET for an answer. In a sandbox it is about a running case.
+    Opdateringstype, and MODTAGET for an answer. In a sandbox it is about a running case. A message that is stored but
+    still under delivery (G006) is sent again, the same, each second: that is how a sender learns its end.
 
     The exit code is 0 for an answer or a positive receipt, 1 for a refusal, 3 when nobody answered.
     """
@@ -146,7 +156,7 @@ def call(
             url=url, certificate=cert, key=key, ca=ca, system_id=system_id, municipality_cvr=municipality
         )
     element = calling.request_element(row, caller, case, cpr=cpr, given=fields, file=file, on_behalf_of=on_behalf_of)
-    answered = asyncio.run(calling.ask(caller, row, element))
+    answered = asyncio.run(calling.ask(caller, row, element, wait=wait))
     write = calling.as_xml if as_xml else calling.as_json if as_json else calling.as_text
     click.echo(write(answered))
     if answered.refused:

@@ -8,11 +8,13 @@ JSON or XML.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from time import monotonic
 from types import UnionType
 from typing import Any, Final, get_args, get_origin, get_type_hints
 from uuid import UUID, uuid4
@@ -20,7 +22,7 @@ from uuid import UUID, uuid4
 from lxml import etree
 
 from sygefravaer import soap
-from sygefravaer.client import Client, client_tls
+from sygefravaer.client import Client, Kind, classify, client_tls
 from sygefravaer.contract import codec
 from sygefravaer.contract.coded import explained, list_of
 from sygefravaer.contract.messages import (
@@ -43,6 +45,7 @@ from sygefravaer.contract.values import MUNICIPALITIES
 from sygefravaer.errors import FaultReceived, SygefravaerError, UsageError
 from sygefravaer.ksd.lifecycle import State
 
+AGAIN: Final = 1.0  # seconds until a message that is under delivery is sent again
 IN_PROGRESS: Final = "I_OPFOELGNING"
 STATUS_AFTER: Final[Mapping[str, str]] = {
     "SAG_LUKKET": "AFSLUTTET",
@@ -240,11 +243,19 @@ def _invented(operation: Operation, case: Case | None, payload: Mapping[str, Any
     return invented.get(operation.request, {})
 
 
-async def ask(caller: Caller, operation: Operation, element: bytes) -> Answered:
-    """Make the call, once; raises CallFailed, or FaultReceived for a fault that carries no receipt."""
+async def ask(caller: Caller, operation: Operation, element: bytes, *, wait: float = 0.0) -> Answered:
+    """
+    Make the call, and the same again each second while its receipt is G006, for `wait` seconds at most.
+
+    Raises CallFailed, or FaultReceived for a fault that carries no receipt.
+    """
     tls = client_tls(caller.certificate, caller.key, caller.ca)
     async with Client(caller.url, service=operation.service, tls=tls) as client:
+        end = monotonic() + wait
         answer = await client.post(element, operation)
+        while classify(answer).kind is Kind.UNDER_WAY and monotonic() < end:
+            await asyncio.sleep(AGAIN)
+            answer = await client.post(element, operation)
     if isinstance(answer, soap.FaultAnswer):
         if answer.receipt is None:
             raise FaultReceived(answer.faultcode, answer.code, answer.text)
