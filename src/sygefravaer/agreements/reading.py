@@ -4,13 +4,12 @@
 from __future__ import annotations
 
 from datetime import date, datetime
-from typing import Final
+from typing import Final, Protocol
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from sygefravaer.agreements.decision import Agreement, Caller, Decision, Facts, Grant, Route, Status, decide
 from sygefravaer.contract.operations import Environment, Service
-from sygefravaer.identity import Identity
 from sygefravaer.store import Row, Tx
 
 DENMARK: Final = ZoneInfo("Europe/Copenhagen")
@@ -59,6 +58,22 @@ LEFT JOIN LATERAL ({_ROUTE}) r ON true
 """
 
 
+class Presented(Protocol):
+    """What the registers know a certificate by; an `Identity` is one."""
+
+    @property
+    def issuer(self) -> str:
+        """The issuer's name, RFC 4514."""
+
+    @property
+    def serial_key(self) -> str:
+        """The subject's serialNumber."""
+
+    @property
+    def thumbprint(self) -> str:
+        """SHA-256 of the certificate."""
+
+
 def danish_day(instant: datetime) -> date:
     """Say which day it is in Denmark."""
     return instant.astimezone(DENMARK).date()
@@ -66,7 +81,7 @@ def danish_day(instant: datetime) -> date:
 
 async def facts(
     tx: Tx,
-    identity: Identity,
+    identity: Presented,
     *,
     environment: Environment,
     service: Service,
@@ -120,7 +135,7 @@ async def facts(
 
 async def explain(
     tx: Tx,
-    identity: Identity,
+    identity: Presented,
     *,
     environment: Environment,
     service: Service,
@@ -135,7 +150,7 @@ async def explain(
 
 async def authorise(
     tx: Tx,
-    identity: Identity,
+    identity: Presented,
     *,
     environment: Environment,
     service: Service,

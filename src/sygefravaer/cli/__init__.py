@@ -19,6 +19,7 @@ import click
 from sygefravaer import __version__
 from sygefravaer.cli.acting import act
 from sygefravaer.cli.deliveries import deliveries
+from sygefravaer.cli.explaining import explain
 from sygefravaer.cli.frame import REFUSED, Commands, dir_option, example, json_option, wants_json
 from sygefravaer.cli.obligations import obligations
 from sygefravaer.cli.routes import routes
@@ -49,6 +50,7 @@ cli.add_command(scenario)
 cli.add_command(deliveries)
 cli.add_command(obligations)
 cli.add_command(routes)
+cli.add_command(explain)
 
 
 # --- serve ---
