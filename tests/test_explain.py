@@ -321,7 +321,18 @@ async def test_access_with_a_certificate_that_the_register_does_not_know(counter
     told = await run(config, *about("0" * 64, "--json"), code=1)
     assert told["code"] == "UserSystemNotFound"
     told = await run(config, *about(expired.certificate, "--json"), code=1)
-    assert (told["code"], told["decided"], len(told["steps"])) == ("HTTP 403", 0, 1)
+    assert (told["code"], told["decided"], len(told["steps"])) == ("HTTP", 0, 1)
+
+
+async def test_access_with_a_certificate_of_which_nothing_is_known(counter, pki, tmp_path):
+    """Where the part fetches lists and has none, a call is refused before the registers are asked."""
+    config, issued, _ = counter
+    text = config.read_text().replace('ca = "a"', f'ca = "{pki.ca}"', 1)
+    strict = tmp_path / "strict.toml"
+    strict.write_text(text + '[revocation]\ncache = "kept"\nlists = ["http://127.0.0.1:1/x"]\n')
+
+    told = await run(strict, *about(issued.certificate, "--json"), code=1)
+    assert (told["code"], told["steps"][-1]["found"], told["steps"][-1]["who"]) == ("HTTP", "unknown", "operator")
 
 
 async def test_route_names_every_one_that_could_be_meant(counter):

@@ -28,7 +28,7 @@ import uvloop
 from sygefravaer import __version__, agreements, audit, delivery, failpoint, jobcenter, ksd, lanes, ledger
 from sygefravaer.client import Client, client_tls
 from sygefravaer.clock import Clock, MovableClock, SystemClock
-from sygefravaer.config import Config, Database, Kind, Surroundings, Time
+from sygefravaer.config import Config, Database, Kind, Surroundings, Time, Unknown
 from sygefravaer.contract.operations import Environment, Service
 from sygefravaer.control import Act, Door, Fields, Json, clock_act, head, offered
 from sygefravaer.delivery import Clients, Delivery, obligations
@@ -38,6 +38,7 @@ from sygefravaer.gateway import Gateway
 from sygefravaer.jobcenter import Jobcenter
 from sygefravaer.ksd import Ksd
 from sygefravaer.law import Law
+from sygefravaer.revocation import Revocation, read_authorities
 from sygefravaer.store import Store, migrate
 from sygefravaer.telemetry import start_logging, tell_supervisor
 from sygefravaer.vault import Vault
@@ -154,11 +155,13 @@ class Part(ABC):
 
     def _peers(self, stack: AsyncExitStack) -> Peers:
         listen = self.config.listen
-        peers = Peers(trusted=listen.proxies, trust_unix=listen.uds is not None, tls=self._tls)
+        watching = revocation_watch(self.config)
+        peers = Peers(trusted=listen.proxies, trust_unix=listen.uds is not None, tls=self._tls, revocation=watching)
+        if watching is not None:
+            stack.callback(self._keep(watching.run(), "revocation").cancel)
         if listen.crl is not None:
             peers.reload([listen.crl])
-            watching = self._keep(watch(peers, listen.crl), "revocation list")
-            stack.callback(watching.cancel)
+            stack.callback(self._keep(watch(peers, listen.crl), "revocation list").cancel)
         return peers
 
     async def _serve(self, stack: AsyncExitStack, app: App) -> None:
@@ -432,6 +435,24 @@ async def watch(peers: Peers, crl: Path) -> None:
             LOG.info("crl.read", extra={"revoked": len(peers.revoked)})
         except UsageError as error:
             LOG.warning("crl.unreadable", extra={"code": error.code})
+
+
+def revocation_watch(config: Config) -> Revocation | None:
+    """Build what knows which certificates are revoked, with what an earlier process has kept; None: not asked for."""
+    wanted = config.revocation
+    if wanted is None:
+        return None
+    made = Revocation(
+        authorities=read_authorities(given(config.listen.ca, "listen.ca")),
+        cache=wanted.cache,
+        lists=wanted.lists,
+        responders=wanted.responders,
+        every=wanted.every,
+        patience=wanted.timeout,
+        admit_unknown=wanted.unknown is Unknown.ADMIT,
+    )
+    made.load()
+    return made
 
 
 def _changed_at(path: Path) -> int | None:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final, Union, get_args, get_origin, get_type_hints
+from urllib.parse import urlsplit
 from uuid import UUID
 
 from sygefravaer.errors import UsageError
@@ -35,6 +36,13 @@ class Surroundings(StrEnum):
 
     TEST = "test"
     PRODUCTION = "production"
+
+
+class Unknown(StrEnum):
+    """What becomes of a certificate of which nobody can say at present whether it is revoked."""
+
+    REFUSE = "refuse"
+    ADMIT = "admit"
 
 
 class Time(StrEnum):
@@ -97,6 +105,18 @@ class Auditing:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Revoking:
+    """Where it is learnt which certificates are revoked, and where that is kept."""
+
+    cache: Path
+    lists: tuple[str, ...] = ()
+    responders: tuple[str, ...] = ()
+    every: float = 300.0
+    timeout: float = 30.0
+    unknown: Unknown = Unknown.REFUSE
+
+
+@dataclass(frozen=True, kw_only=True)
 class Config:
     """Everything one part is told before it starts."""
 
@@ -111,6 +131,7 @@ class Config:
     codes: Path | None = None
     client: ClientTls | None = None
     audit: Auditing | None = None
+    revocation: Revoking | None = None
     delivery: Delivering = field(default_factory=Delivering)
     system_id: UUID | None = None
     gateway_url: str | None = None
@@ -213,10 +234,34 @@ def _judge(config: Config, path: Path) -> None:
             f"`delivery.lease` in {path} is not longer than `delivery.timeout`: "
             "a second node would send what the first is still sending.",
         )
+    if config.revocation is not None:
+        _judge_revocation(config.revocation, path)
     if config.environment is Surroundings.PRODUCTION:
         _judge_production(config, path)
     if config.clock_ahead and config.clock is Time.SYSTEM:
         raise UsageError("SettingWrong", f'`clock_ahead` in {path} needs clock = "movable".')
+
+
+def _judge_revocation(revocation: Revoking, path: Path) -> None:
+    if not revocation.lists and not revocation.responders:
+        raise UsageError(
+            "SettingMissing", f"`revocation.lists` or `revocation.responders` is missing in {path}: nobody is asked."
+        )
+    for name, urls in (("lists", revocation.lists), ("responders", revocation.responders)):
+        if not all(_is_address(url) for url in urls):
+            raise UsageError(
+                "SettingWrong", f"`revocation.{name}` in {path} holds what is no http:// or https:// address."
+            )
+    if not revocation.every or not revocation.timeout:
+        raise UsageError("SettingWrong", f"`revocation.every` and `revocation.timeout` in {path} are more than 0.")
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return parts.scheme in {"http", "https"} and bool(parts.hostname) and "@" not in parts.netloc
 
 
 def _judge_production(config: Config, path: Path) -> None:

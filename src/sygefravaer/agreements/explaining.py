@@ -145,9 +145,9 @@ class Access:
 
     @property
     def code(self) -> str:
-        """What the caller would be told: the code of the fault, HTTP 403 where TLS ends it, or OK."""
+        """What the caller would be told: the code of the fault, HTTP where he is not let in at all, or OK."""
         if any(not step.passed for step in self.before):
-            return "HTTP 403"
+            return "HTTP"
         if self.decision.error is not None:
             return self.decision.error.code
         if self.way.chosen is None:

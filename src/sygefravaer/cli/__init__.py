@@ -22,6 +22,7 @@ from sygefravaer.cli.deliveries import deliveries
 from sygefravaer.cli.explaining import explain
 from sygefravaer.cli.frame import REFUSED, Commands, dir_option, example, json_option, wants_json
 from sygefravaer.cli.obligations import obligations
+from sygefravaer.cli.revoking import revocation
 from sygefravaer.cli.routes import routes
 from sygefravaer.cli.sandboxing import citizens, sandbox
 from sygefravaer.cli.scenarios import scenario
@@ -51,6 +52,7 @@ cli.add_command(deliveries)
 cli.add_command(obligations)
 cli.add_command(routes)
 cli.add_command(explain)
+cli.add_command(revocation)
 
 
 # --- serve ---

@@ -14,9 +14,10 @@ import click
 
 from sygefravaer.cli.frame import REFUSED, dir_option, example, json_option
 from sygefravaer.cli.opening import config_option, platform
+from sygefravaer.config import Config
 from sygefravaer.contract.operations import OPERATIONS, Service
 from sygefravaer.contract.values import MUNICIPALITIES
-from sygefravaer.errors import UsageError
+from sygefravaer.errors import Party, UsageError
 
 _AT: Final = click.option("--at", metavar="TIME", help="At which time: a day, or a time with its offset; now.")
 _THUMBPRINT: Final = re.compile(r"(?:[0-9a-f]{2}:?){31}[0-9a-f]{2}")
@@ -126,8 +127,30 @@ async def _access(  # noqa: PLR0917  as the options are
             operation=OPERATIONS[operation],
             municipality_cvr=municipality,
             now=at or open_.now,
+            before=() if identity is None else _standing(open_.settings, identity),
         )
     return told.plain()
+
+
+def _standing(settings: Config, identity: Any) -> tuple[Any, ...]:
+    """Judge whether a certificate is revoked by what the part has fetched, if it fetches anything."""
+    from sygefravaer import agreements, app  # noqa: PLC0415
+    from sygefravaer.revocation import Standing  # noqa: PLC0415
+
+    watch = app.revocation_watch(settings)
+    if watch is None:
+        return ()
+    standing = watch.standing(identity)
+    passed = standing is Standing.GOOD or (standing is Standing.UNKNOWN and watch.admit_unknown)
+    remedy = None
+    if standing is Standing.REVOKED:
+        remedy = agreements.Remedy(who=Party.CALLER, what="The vendor gets a new certificate, and registers it.")
+    elif not passed:
+        remedy = agreements.Remedy(
+            who=Party.OPERATOR, what="The operator sees with `sygefravaer revocation` which list or answer is missing."
+        )
+    rule = "the certificate is known not to be revoked"
+    return (agreements.Step(number=0, rule=rule, found=standing.value, passed=passed, remedy=remedy),)
 
 
 async def _route(

@@ -14,7 +14,7 @@ from uuid import UUID
 
 import click
 
-from sygefravaer.config import Kind, load
+from sygefravaer.config import Config, Kind, load
 from sygefravaer.errors import ActRefused, MigrationError, StoreError, UsageError
 
 config_option = click.option(
@@ -34,6 +34,7 @@ class Platform:
     vault: Any
     environment: Any
     now: datetime
+    settings: Config
 
     async def system(self, named: str | None) -> UUID | None:
         """Find a system by its id or name; raises `UsageError`."""
@@ -72,7 +73,8 @@ async def platform(config: Path | None, directory: Path) -> AsyncIterator[Platfo
     try:
         await _check_version(store, len(delivery.MIGRATIONS))
         now = await _time(settings.control) or app.clock_of(settings).now()
-        yield Platform(store=store, vault=vault, environment=Environment(settings.environment.value), now=now)
+        environment = Environment(settings.environment.value)
+        yield Platform(store=store, vault=vault, environment=environment, now=now, settings=settings)
     finally:
         await store.close()
 
