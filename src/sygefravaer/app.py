@@ -25,7 +25,7 @@ from uuid import UUID
 
 import uvloop
 
-from sygefravaer import __version__, agreements, audit, delivery, failpoint, jobcenter, ksd, lanes, ledger
+from sygefravaer import __version__, admin, agreements, audit, delivery, failpoint, jobcenter, ksd, lanes, ledger
 from sygefravaer.client import Client, client_tls
 from sygefravaer.clock import Clock, MovableClock, SystemClock
 from sygefravaer.config import Config, Database, Kind, Surroundings, Time, Unknown
@@ -53,6 +53,7 @@ PLATFORM: Final[Rooms] = (
     ("audit", audit.MIGRATIONS),
     ("lanes", lanes.MIGRATIONS),
     ("delivery", delivery.MIGRATIONS),
+    ("admin", admin.MIGRATIONS),
 )
 """The rooms that own tables in the platform's schema, in the order in which their migrations run."""
 
@@ -62,7 +63,7 @@ PARTY: Final[Rooms] = (("lanes", lanes.MIGRATIONS), ("ledger", ledger.MIGRATIONS
 
 def rooms_of(kind: Kind) -> Rooms:
     """Give the rooms that own tables in the schema of a part, in the order in which their migrations run."""
-    if kind is Kind.GATEWAY:
+    if kind in {Kind.GATEWAY, Kind.ADMIN}:
         return PLATFORM
     return (*PARTY, (kind.value, ksd.MIGRATIONS if kind is Kind.KSD else jobcenter.MIGRATIONS))
 
@@ -356,9 +357,13 @@ class AdminPart(Part):
     """The pages and the JSON for those who run the platform."""
 
     async def _open(self, stack: AsyncExitStack) -> Acts:
-        from sygefravaer.admin import application  # noqa: PLC0415  FastAPI takes longer to load than all the rest
+        from sygefravaer.admin import building, pages  # noqa: PLC0415  FastAPI takes longer to load than all the rest
 
-        await self._serve(stack, cast("App", application(self.config.parts, clock=self.clock)))
+        office = None
+        if self.config.database is not None:
+            store, vault = await self._opened_store(stack, PLATFORM)
+            office = await building.office_for(self.config, store, vault, self.clock)
+        await self._serve(stack, cast("App", pages.application(self.config.parts, clock=self.clock, office=office)))
         return {}
 
 

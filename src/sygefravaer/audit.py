@@ -81,6 +81,14 @@ class Event(StrEnum):
     ROUTE_CHANGED = "route.changed"
     MESSAGE_TOLD = "message.told"
     ANSWER_REMINDED = "answer.reminded"
+    ACCESS_REFUSED = "access.refused"
+    ACCOUNT_ADDED = "account.added"
+    ACCOUNT_CHANGED = "account.changed"
+    SESSION_OPENED = "session.opened"
+    SESSION_REFUSED = "session.refused"
+    SESSION_CLOSED = "session.closed"
+    TOKEN_MADE = "token.made"  # noqa: S105  an event's name
+    TOKEN_ENDED = "token.ended"  # noqa: S105
 
 
 _TYPES: Final[Mapping[str, str]] = {

@@ -117,6 +117,26 @@ class Revoking:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Login:
+    """
+    The OpenID provider at which people sign in to the administration, and how its claims are read.
+
+    `roles` are pairs `value=role`: whoever has this value in the claim of roles has that role here.
+    """
+
+    issuer: str
+    client_id: str
+    redirect: str
+    secret: Path | None = None
+    scope: str = "openid"
+    person_claim: str = "sub"
+    name_claim: str = "name"
+    cvr_claim: str = "cvr"
+    roles_claim: str = "roles"
+    roles: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Config:
     """Everything one part is told before it starts."""
 
@@ -132,6 +152,8 @@ class Config:
     client: ClientTls | None = None
     audit: Auditing | None = None
     revocation: Revoking | None = None
+    authorities: Path | None = None
+    login: Login | None = None
     delivery: Delivering = field(default_factory=Delivering)
     system_id: UUID | None = None
     gateway_url: str | None = None

@@ -9,6 +9,7 @@ which system receives what goes to a municipality. `decide` is the one place whe
 Periods are whole days in Danish time; the last day counts.
 """
 
+from sygefravaer.agreements.actor import Actor
 from sygefravaer.agreements.decision import (
     ENDED,
     Agreement,
@@ -61,6 +62,7 @@ __all__ = [
     "ENDED",
     "MIGRATIONS",
     "Access",
+    "Actor",
     "Agreement",
     "Caller",
     "Candidate",
