@@ -25,15 +25,28 @@ from uuid import UUID
 
 import uvloop
 
-from sygefravaer import __version__, admin, agreements, audit, delivery, failpoint, jobcenter, ksd, lanes, ledger
+from sygefravaer import (
+    __version__,
+    admin,
+    agreements,
+    audit,
+    delivery,
+    failpoint,
+    jobcenter,
+    ksd,
+    lanes,
+    ledger,
+    status,
+)
 from sygefravaer.client import Client, client_tls
 from sygefravaer.clock import Clock, MovableClock, SystemClock
 from sygefravaer.config import Config, Database, Kind, Surroundings, Time, Unknown
 from sygefravaer.contract.operations import Environment, Service
+from sygefravaer.contract.values import Cpr
 from sygefravaer.control import Act, Door, Fields, Json, clock_act, head, offered
 from sygefravaer.delivery import Clients, Delivery, obligations
 from sygefravaer.endpoint import App, HttpDoor, Peers, Server, server_tls
-from sygefravaer.errors import StoreUnavailable, UsageError
+from sygefravaer.errors import Refused, StoreUnavailable, UsageError
 from sygefravaer.gateway import Gateway
 from sygefravaer.jobcenter import Jobcenter
 from sygefravaer.ksd import Ksd
@@ -54,6 +67,7 @@ PLATFORM: Final[Rooms] = (
     ("lanes", lanes.MIGRATIONS),
     ("delivery", delivery.MIGRATIONS),
     ("admin", admin.MIGRATIONS),
+    ("status", status.MIGRATIONS),
 )
 """The rooms that own tables in the platform's schema, in the order in which their migrations run."""
 
@@ -63,7 +77,7 @@ PARTY: Final[Rooms] = (("lanes", lanes.MIGRATIONS), ("ledger", ledger.MIGRATIONS
 
 def rooms_of(kind: Kind) -> Rooms:
     """Give the rooms that own tables in the schema of a part, in the order in which their migrations run."""
-    if kind in {Kind.GATEWAY, Kind.ADMIN}:
+    if kind in {Kind.GATEWAY, Kind.ADMIN, Kind.PROBER}:
         return PLATFORM
     return (*PARTY, (kind.value, ksd.MIGRATIONS if kind is Kind.KSD else jobcenter.MIGRATIONS))
 
@@ -353,6 +367,41 @@ def plain(row: Mapping[str, object]) -> Json:
     return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in row.items()}
 
 
+class ProberPart(Part):
+    """Measures the service from outside, as a registered system, and writes the status record."""
+
+    async def _open(self, stack: AsyncExitStack) -> Acts:
+        config = self.config
+        wanted = given(config.probe, "probe")
+        store = await open_store(given(config.database, "database"), PLATFORM, now=self.clock.now())
+        stack.push_async_callback(store.close)
+        prober = status.Prober(
+            store=store,
+            clock=self.clock,
+            environment=Environment(config.environment.value),
+            target=status.Target(
+                gateway=given(config.gateway_url, "gateway_url"),
+                system_id=given(config.system_id, "system_id"),
+                municipality=wanted.municipality,
+                number=probe_number(wanted.number),
+                tls=own_tls(config),
+                patience=wanted.timeout,
+            ),
+            by=config.title,
+            every=wanted.every,
+        )
+        stack.callback(self._keep(prober.run(), "prober").cancel)
+        return {}
+
+
+def probe_number(text: str | None) -> Cpr | None:
+    """Read the number of which the prober asks; raises `UsageError`, which does not show it."""
+    try:
+        return None if text is None else Cpr.parse(text)
+    except Refused:
+        raise UsageError("SettingWrong", "The setting `probe.number` is no personal number: ten digits.") from None
+
+
 class AdminPart(Part):
     """The pages and the JSON for those who run the platform."""
 
@@ -414,6 +463,7 @@ _BUILDERS: Final[Mapping[Kind, type[Part]]] = {
     Kind.ADMIN: AdminPart,
     Kind.KSD: PartyPart,
     Kind.JOBCENTER: PartyPart,
+    Kind.PROBER: ProberPart,
 }
 
 

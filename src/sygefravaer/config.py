@@ -29,6 +29,7 @@ class Kind(StrEnum):
     ADMIN = "admin"
     KSD = "ksd"
     JOBCENTER = "jobcenter"
+    PROBER = "prober"
 
 
 class Surroundings(StrEnum):
@@ -137,11 +138,21 @@ class Login:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Probing:
+    """On whose behalf the prober looks up, whom, and how often."""
+
+    municipality: str
+    number: str | None = field(default=None, repr=False)
+    every: float = 60.0
+    timeout: float = 10.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Config:
     """Everything one part is told before it starts."""
 
     part: Kind
-    listen: Listen
+    listen: Listen = field(default_factory=Listen)
     name: str = ""
     environment: Surroundings = Surroundings.TEST
     contact: str = "Serviceplatformen Helpdesk"
@@ -152,6 +163,7 @@ class Config:
     client: ClientTls | None = None
     audit: Auditing | None = None
     revocation: Revoking | None = None
+    probe: Probing | None = None
     authorities: Path | None = None
     login: Login | None = None
     delivery: Delivering = field(default_factory=Delivering)
@@ -172,6 +184,7 @@ class Config:
 NEEDED: Final[Mapping[Kind, tuple[str, ...]]] = {
     Kind.GATEWAY: ("database", "vault", "client", "listen.certificate", "listen.key", "listen.ca"),
     Kind.ADMIN: (),
+    Kind.PROBER: ("database", "client", "system_id", "gateway_url", "probe"),
     Kind.KSD: (
         "database",
         "vault",
@@ -256,6 +269,8 @@ def _judge(config: Config, path: Path) -> None:
             f"`delivery.lease` in {path} is not longer than `delivery.timeout`: "
             "a second node would send what the first is still sending.",
         )
+    if config.probe is not None and not (config.probe.every and config.probe.timeout):
+        raise UsageError("SettingWrong", f"`probe.every` and `probe.timeout` in {path} are more than 0.")
     if config.revocation is not None:
         _judge_revocation(config.revocation, path)
     if config.environment is Surroundings.PRODUCTION:

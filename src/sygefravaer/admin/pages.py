@@ -24,6 +24,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from sygefravaer import __version__
 from sygefravaer.admin.office import Office
 from sygefravaer.admin.rest import PREFIX, api
+from sygefravaer.admin.service_status import add_status
 from sygefravaer.clock import Clock
 from sygefravaer.contract.coded import list_names, shown
 from sygefravaer.control import knock
@@ -96,6 +97,7 @@ def application(parts: Mapping[str, Path], *, clock: Clock, office: Office | Non
 
     if office is not None:
         app.mount(PREFIX, api(office))
+        add_status(app, office)
     return app
 
 

@@ -41,6 +41,7 @@ from sygefravaer.agreements.reading import (
     explain,
     facts,
     last_route,
+    receivers,
     route,
 )
 from sygefravaer.agreements.registers import (
@@ -88,6 +89,7 @@ __all__ = [
     "facts",
     "grant_agreement",
     "last_route",
+    "receivers",
     "register_certificate",
     "register_system",
     "registered",

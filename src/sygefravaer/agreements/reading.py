@@ -33,6 +33,12 @@ WHERE t.service = %(service)s AND t.municipality_cvr IN (%(municipality)s::text,
 ORDER BY t.municipality_cvr = '*', t.valid_from DESC, t.created_at DESC, t.route_id LIMIT 1
 """
 
+_RECEIVERS: Final = """
+SELECT DISTINCT t.system_id, t.url FROM route t JOIN system ts USING (system_id)
+WHERE ts.environment = %(environment)s AND t.service = %(service)s
+  AND t.valid_from <= %(on)s AND (t.valid_to IS NULL OR t.valid_to >= %(on)s)
+ORDER BY t.system_id, t.url"""
+
 _FACTS: Final = f"""
 SELECT c.system_id, s.name, s.active AS system_active, c.active AS certificate_active,
        c.valid_from AS certificate_from, c.valid_to AS certificate_to,
@@ -172,6 +178,12 @@ async def route(
         _ROUTE, environment=environment.value, service=service.value, municipality=municipality_cvr, on=danish_day(now)
     )
     return None if row is None else _route(row, service)
+
+
+async def receivers(tx: Tx, *, environment: Environment, service: Service, now: datetime) -> list[tuple[UUID, str]]:
+    """Give every system and address to which messages of this service go today."""
+    rows = await tx.all(_RECEIVERS, environment=environment.value, service=service.value, on=danish_day(now))
+    return [(row["system_id"], row["url"]) for row in rows]
 
 
 async def last_route(

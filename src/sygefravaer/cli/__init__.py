@@ -27,6 +27,7 @@ from sygefravaer.cli.routes import routes
 from sygefravaer.cli.sandboxing import citizens, sandbox
 from sygefravaer.cli.scenarios import scenario
 from sygefravaer.cli.timing import clock
+from sygefravaer.cli.watching import status
 from sygefravaer.config import Kind, load
 from sygefravaer.errors import UsageError
 
@@ -53,6 +54,7 @@ cli.add_command(obligations)
 cli.add_command(routes)
 cli.add_command(explain)
 cli.add_command(revocation)
+cli.add_command(status)
 
 
 # --- serve ---
@@ -65,7 +67,7 @@ cli.add_command(revocation)
 @example("sygefravaer serve gateway --config /etc/sygefravaer/gateway.toml")
 def serve(part: str, path: Path, *, with_parent: bool) -> None:
     """
-    Run one part until SIGTERM: gateway, admin, ksd or jobcenter.
+    Run one part until SIGTERM: gateway, admin, ksd, jobcenter or prober.
 
     The settings are described in docs/configuration.md. SIGTERM ends it in good order: what has begun is finished,
     what was claimed is handed back, and the exit code is 0.
