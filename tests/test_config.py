@@ -164,7 +164,7 @@ def test_the_documented_examples_are_valid(tmp_path: Path) -> None:
 
     loaded = [load(write(tmp_path, text)) for text in examples]
 
-    assert [config.part for config in loaded] == [Kind.GATEWAY, Kind.ADMIN, Kind.KSD]
+    assert [config.part for config in loaded] == [Kind.GATEWAY, Kind.ADMIN, Kind.PROBER, Kind.KSD]
     assert all(isinstance(config, Config) for config in loaded)
 
 
