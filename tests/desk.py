@@ -15,7 +15,7 @@ from sygefravaer.admin import accounts
 from sygefravaer.admin.accounts import Role
 from sygefravaer.admin.office import Office
 from sygefravaer.admin.pages import application
-from sygefravaer.agreements import Actor
+from sygefravaer.agreements import Actor, organisations
 from sygefravaer.contract.operations import Environment
 from sygefravaer.endpoint import Server
 
@@ -74,6 +74,8 @@ class Desk:
         return self.machine or datetime.now(UTC)
 
     async def __aenter__(self) -> Self:
+        async with self.office.store.tx() as tx:
+            await organisations.ensure_municipalities(tx, by=SETUP, now=self.office.clock.now())
         self.server = Server(application({}, clock=self.office.clock, office=self.office), grace=0.2)
         await self.server.start()
         self.url = self.server.url + "/api/v1"

@@ -18,7 +18,8 @@ Every kind of error, what it is called, who must act, and whether trying again c
         PlanChanged, NotParked, NoSuchMessage, NothingOwed, RouteStands
       AdminRefused             the administration does not do what a person or program asks of it; an HTTP status each
         NotSignedIn, LoginRefused, TooManyLogins, NotAllowed, NotYours, TokenMissing, NotThere, FieldsWrong
-        BodyTooLarge, VersionMissing, VersionChanged, KeyReused, KeyBusy
+        BodyTooLarge, VersionMissing, VersionChanged, KeyReused, KeyBusy, MoveRefused, PreflightFailed, NotVisible
+        CertificateRefused, Taken, SamePerson, ProposalClosed
       ActRefused               a control door said no
       UsageError               a command, a setting or a file is wrong; nothing was started
         FieldRefused           so is a field that was given as JSON or on the command line
@@ -29,6 +30,7 @@ was found and where, what was wanted, and what to try.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import ClassVar, Final, Literal
 
@@ -554,6 +556,66 @@ class KeyBusy(AdminRefused):
     status: ClassVar[int] = 409
     retryable: ClassVar[bool] = True
     hint: ClassVar[str] = "Send it again in a moment; if that goes on, look whether it was done and take a new key."
+
+
+class MoveRefused(AdminRefused):
+    """An agreement that stands as this one does cannot take this step."""
+
+    code = "MoveRefused"
+    hint: ClassVar[str] = "Read the agreement again; an agreement that has ended is followed by a new one."
+
+
+class PreflightFailed(AdminRefused):
+    """The request was not passed on, since it could not work as things stand."""
+
+    code = "PreflightFailed"
+    hint: ClassVar[str] = "Do what each check that did not pass says, and request again."
+
+    def __init__(self, checks: tuple[Mapping[str, object], ...]) -> None:
+        self.more = {"checks": list(checks)}
+        super().__init__()
+
+
+class NotVisible(AdminRefused):
+    """The service is for a display group that the system does not belong to."""
+
+    code = "NotVisible"
+    status: ClassVar[int] = 403
+    recorded: ClassVar[bool] = True
+    hint: ClassVar[str] = "Ask the operator to let the system into the display group."
+
+
+class CertificateRefused(AdminRefused):
+    """The certificate cannot be registered for this system."""
+
+    status: ClassVar[int] = 422
+    code = "CertificateRefused"
+    hint: ClassVar[str] = "Give one certificate in PEM, without its key, from an authority of this environment."
+
+
+class Taken(AdminRefused):
+    """There is one already."""
+
+    code = "Taken"
+    hint: ClassVar[str] = "Look it up in the list, and change that one."
+
+
+class SamePerson(AdminRefused):
+    """What one person has proposed another one confirms."""
+
+    code = "SamePerson"
+    status: ClassVar[int] = 403
+    recorded: ClassVar[bool] = True
+    hint: ClassVar[str] = (
+        "Let another operator look at it and confirm; another role or account of yours does not count."
+    )
+
+
+class ProposalClosed(AdminRefused):
+    """The proposal has been carried out or withdrawn."""
+
+    code = "ProposalClosed"
+    hint: ClassVar[str] = "Read the proposal; what is still wanted is a new one."
 
 
 # --- doors of our own ---

@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from cryptography import x509
 
 from sygefravaer.admin.office import Office
+from sygefravaer.agreements import Actor, organisations
 from sygefravaer.client import client_tls
 from sygefravaer.clock import Clock
 from sygefravaer.config import Config
@@ -14,9 +17,14 @@ from sygefravaer.errors import UsageError
 from sygefravaer.store import Store
 from sygefravaer.vault import Vault
 
+ITSELF: Final = Actor(user="administration", organisation="")
+"""Who does what is done at the first start."""
+
 
 async def office_for(config: Config, store: Store, vault: Vault, clock: Clock) -> Office:
-    """Make the office; raises `UsageError` when a file that the settings name cannot be used."""
+    """Make the office, and let the municipalities be there; raises `UsageError` when a file cannot be used."""
+    async with store.tx() as tx:
+        await organisations.ensure_municipalities(tx, by=ITSELF, now=clock.now())
     client = config.client
     return Office(
         store=store,

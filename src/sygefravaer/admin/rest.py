@@ -138,9 +138,17 @@ def router(tag_name: str, *, once: bool = True) -> APIRouter:
 
 def routers() -> tuple[APIRouter, ...]:
     """Give the routers of all modules of endpoints."""
-    from sygefravaer.admin import signing  # noqa: PLC0415  they use what is above
+    from sygefravaer.admin import agreeing, people, proposing, registers, routing, signing  # noqa: PLC0415
 
-    return (signing.router, signing.own_tokens)
+    return (
+        signing.router,
+        signing.own_tokens,
+        registers.router,
+        agreeing.router,
+        routing.router,
+        proposing.router,
+        people.router,
+    )
 
 
 def api(office: Office) -> ASGIApp:

@@ -67,4 +67,26 @@ MIGRATIONS: Final = (
         PRIMARY KEY (account_id, key)
     );
     """,
+    """
+    -- What takes two persons: proposed by one (`person` is he, whatever account he used), confirmed by another.
+    -- `glass` is the reason of somebody who did it alone.
+    CREATE TABLE proposal (
+        proposal_id uuid PRIMARY KEY,
+        kind        text NOT NULL CHECK (kind IN ('route', 'agreement', 'replay')),
+        asked       jsonb NOT NULL,
+        plan        text,
+        reason      text NOT NULL,
+        status      text NOT NULL CHECK (status IN ('open', 'confirmed', 'done', 'withdrawn', 'failed')),
+        version     integer NOT NULL DEFAULT 1,
+        proposed_by uuid NOT NULL,
+        person      text NOT NULL,
+        name        text NOT NULL,
+        confirmed_by uuid,
+        glass       text,
+        outcome     jsonb,
+        created_at  timestamptz NOT NULL,
+        changed_at  timestamptz NOT NULL
+    );
+    CREATE INDEX proposal_in_order ON proposal (created_at, proposal_id);
+    """,
 )
