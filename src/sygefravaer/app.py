@@ -16,7 +16,7 @@ import signal
 import ssl
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Iterator, Mapping
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -28,6 +28,7 @@ import uvloop
 from sygefravaer import (
     __version__,
     admin,
+    advice,
     agreements,
     audit,
     delivery,
@@ -36,7 +37,9 @@ from sygefravaer import (
     ksd,
     lanes,
     ledger,
+    mail,
     status,
+    usage,
 )
 from sygefravaer.client import Client, client_tls
 from sygefravaer.clock import Clock, MovableClock, SystemClock
@@ -68,6 +71,8 @@ PLATFORM: Final[Rooms] = (
     ("delivery", delivery.MIGRATIONS),
     ("admin", admin.MIGRATIONS),
     ("status", status.MIGRATIONS),
+    ("mail", mail.MIGRATIONS),
+    ("usage", usage.MIGRATIONS),
 )
 """The rooms that own tables in the platform's schema, in the order in which their migrations run."""
 
@@ -296,6 +301,8 @@ class GatewayPart(Part):
                 sealing.cancel()
 
             stack.push_async_callback(seal_the_rest)
+        for name, work in self._beside(store, vault):
+            stack.callback(self._keep(work, name).cancel)
         working = self._keep(carrier.run(), "worker")
 
         async def rest() -> None:
@@ -360,6 +367,19 @@ class GatewayPart(Part):
             return {"obligations": [one.plain(now) for one in found]}
 
         return {"health": health, "due": due, **offered({"accepted": accepted, "obligations": owed})}
+
+    def _beside(self, store: Store, vault: Vault) -> Iterator[tuple[str, Coroutine[Any, Any, None]]]:
+        """Give the work that no call waits for: counting use, looking for what to tell, sending mail."""
+        config, environment = self.config, Environment(self.config.environment.value)
+        mails = config.mail
+        if config.audit is not None:  # what is not sealed has no number to count by
+            yield "usage", usage.Counter(store, self.clock).run()
+        parked = delivery.Parked(store=store, vault=vault, environment=environment)
+        operator = None if mails is None else mails.operator
+        lookout = advice.Lookout(store, parked, environment=environment, clock=self.clock, operator=operator)
+        yield "advice", lookout.run()
+        if mails is not None:
+            yield "mail", mail.Postman(store, mail.Server.of(mails), every=mails.every).run()
 
 
 def plain(row: Mapping[str, object]) -> Json:

@@ -81,6 +81,8 @@ class Event(StrEnum):
     ROUTE_CHANGED = "route.changed"
     MESSAGE_TOLD = "message.told"
     ANSWER_REMINDED = "answer.reminded"
+    MAIL_RESENT = "mail.resent"
+    LIMIT_SET = "limit.set"
     ORGANISATION_ADDED = "organisation.added"
     ORGANISATION_CHANGED = "organisation.changed"
     SYSTEM_REGISTERED = "system.registered"

@@ -46,6 +46,14 @@ class Unknown(StrEnum):
     ADMIT = "admit"
 
 
+class MailTls(StrEnum):
+    """How the way to the mail server is kept private."""
+
+    STARTTLS = "starttls"
+    IMPLICIT = "implicit"
+    NONE = "none"
+
+
 class Time(StrEnum):
     """Which clock rules business time."""
 
@@ -148,6 +156,22 @@ class Probing:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Mailing:
+    """The mail server, and from whom mails are."""
+
+    host: str
+    sender: str
+    port: int = 587
+    tls: MailTls = MailTls.STARTTLS
+    ca: Path | None = None
+    user: str | None = None
+    password: Path | None = None
+    operator: str | None = None
+    every: float = 5.0
+    timeout: float = 30.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Config:
     """Everything one part is told before it starts."""
 
@@ -164,6 +188,7 @@ class Config:
     audit: Auditing | None = None
     revocation: Revoking | None = None
     probe: Probing | None = None
+    mail: Mailing | None = None
     authorities: Path | None = None
     login: Login | None = None
     delivery: Delivering = field(default_factory=Delivering)
@@ -302,6 +327,8 @@ def _is_address(url: str) -> bool:
 
 
 def _judge_production(config: Config, path: Path) -> None:
+    if config.mail is not None and config.mail.tls is MailTls.NONE:
+        raise UsageError("SettingWrong", f'`mail.tls` in {path} is "none", and in production mail goes by TLS.')
     if config.part is Kind.GATEWAY and config.audit is None:
         raise UsageError(
             "SettingMissing",

@@ -15,7 +15,8 @@ Every kind of error, what it is called, who must act, and whether trying again c
       StoreError               the database did not do it
         StoreUnavailable, CommitUnknown, Conflict, MigrationError
       DeliveryRefused          what a person wants done with messages or routes is not done
-        PlanChanged, NotParked, NoSuchMessage, NothingOwed, RouteStands
+        PlanChanged, NotParked, NoSuchMessage, NothingOwed, NoSuchMail, NoSuchAgreement,
+        RouteStands
       AdminRefused             the administration does not do what a person or program asks of it; an HTTP status each
         NotSignedIn, LoginRefused, TooManyLogins, NotAllowed, NotYours, TokenMissing, NotThere, FieldsWrong
         BodyTooLarge, VersionMissing, VersionChanged, KeyReused, KeyBusy, MoveRefused, PreflightFailed, NotVisible
@@ -412,6 +413,20 @@ class NothingOwed(DeliveryRefused):
 
     code = "NothingOwed"
     hint: ClassVar[str] = "`sygefravaer obligations list --kind unheard` shows whose end must still be told."
+
+
+class NoSuchMail(DeliveryRefused):
+    """There is no mail with this number."""
+
+    code = "NoSuchMail"
+    hint: ClassVar[str] = "`sygefravaer mail list` gives the numbers."
+
+
+class NoSuchAgreement(DeliveryRefused):
+    """There is no agreement with this id."""
+
+    code = "NoSuchAgreement"
+    hint: ClassVar[str] = "The administration shows the agreements and their ids; so does `sygefravaer explain access`."
 
 
 class RouteStands(DeliveryRefused):

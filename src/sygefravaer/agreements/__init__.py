@@ -33,11 +33,13 @@ from sygefravaer.agreements.explaining import (
     explain_route,
     registered,
 )
+from sygefravaer.agreements.organisations import mailbox
 from sygefravaer.agreements.reading import (
     DENMARK,
     Presented,
     authorise,
     danish_day,
+    expiring,
     explain,
     facts,
     last_route,
@@ -83,12 +85,14 @@ __all__ = [
     "danish_day",
     "decide",
     "end_route",
+    "expiring",
     "explain",
     "explain_access",
     "explain_route",
     "facts",
     "grant_agreement",
     "last_route",
+    "mailbox",
     "receivers",
     "register_certificate",
     "register_system",

@@ -142,6 +142,12 @@ async def change_organisation(
     return None if changed is None else _organisation(changed)
 
 
+async def mailbox(tx: Tx, cvr: str) -> str | None:
+    """Give where word to an organisation goes; None: nobody has said."""
+    row = await tx.one("SELECT mailbox FROM organisation WHERE cvr = %(cvr)s", cvr=cvr)
+    return None if row is None else row["mailbox"]
+
+
 async def organisation(tx: Tx, cvr: str) -> Organisation | None:
     """Find an organisation."""
     row = await tx.one(f"SELECT {_ORGANISATION} FROM organisation WHERE cvr = %(cvr)s", cvr=cvr)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Final, Protocol
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -38,6 +38,17 @@ SELECT DISTINCT t.system_id, t.url FROM route t JOIN system ts USING (system_id)
 WHERE ts.environment = %(environment)s AND t.service = %(service)s
   AND t.valid_from <= %(on)s AND (t.valid_to IS NULL OR t.valid_to >= %(on)s)
 ORDER BY t.system_id, t.url"""
+
+_EXPIRING: Final = """
+SELECT a.agreement_id, a.service, a.municipality_cvr, a.valid_to, s.name, s.vendor_cvr FROM agreement a
+JOIN system s USING (system_id)
+WHERE s.environment = %(environment)s AND a.status IN ('approved', 'suspended')
+  AND a.valid_to BETWEEN %(on)s AND %(until)s
+  AND NOT EXISTS (
+      SELECT FROM agreement n WHERE n.system_id = a.system_id AND n.service = a.service
+        AND n.municipality_cvr = a.municipality_cvr AND n.status = 'approved'
+        AND n.valid_from <= a.valid_to + 1 AND (n.valid_to IS NULL OR n.valid_to > a.valid_to))
+ORDER BY a.valid_to, a.agreement_id"""
 
 _FACTS: Final = f"""
 SELECT c.system_id, s.name, s.active AS system_active, c.active AS certificate_active,
@@ -184,6 +195,12 @@ async def receivers(tx: Tx, *, environment: Environment, service: Service, now: 
     """Give every system and address to which messages of this service go today."""
     rows = await tx.all(_RECEIVERS, environment=environment.value, service=service.value, on=danish_day(now))
     return [(row["system_id"], row["url"]) for row in rows]
+
+
+async def expiring(tx: Tx, *, environment: Environment, within: timedelta, now: datetime) -> list[Row]:
+    """Give the agreements whose last day is within a time, and that no other goes on from."""
+    on = danish_day(now)
+    return await tx.all(_EXPIRING, environment=environment.value, on=on, until=on + within)
 
 
 async def last_route(

@@ -21,12 +21,14 @@ from sygefravaer.cli.acting import act
 from sygefravaer.cli.deliveries import deliveries
 from sygefravaer.cli.explaining import explain
 from sygefravaer.cli.frame import REFUSED, Commands, dir_option, example, json_option, wants_json
+from sygefravaer.cli.mails import mail
 from sygefravaer.cli.obligations import obligations
 from sygefravaer.cli.revoking import revocation
 from sygefravaer.cli.routes import routes
 from sygefravaer.cli.sandboxing import citizens, sandbox
 from sygefravaer.cli.scenarios import scenario
 from sygefravaer.cli.timing import clock
+from sygefravaer.cli.using import usage_
 from sygefravaer.cli.watching import status
 from sygefravaer.config import Kind, load
 from sygefravaer.errors import UsageError
@@ -55,6 +57,8 @@ cli.add_command(routes)
 cli.add_command(explain)
 cli.add_command(revocation)
 cli.add_command(status)
+cli.add_command(mail)
+cli.add_command(usage_)
 
 
 # --- serve ---
