@@ -173,6 +173,16 @@ async def add(
     return account_id
 
 
+async def set_password(tx: Tx, login: str, password: str) -> bool:
+    """Give a local account this password; say whether there is one."""
+    done = await tx.run(
+        "UPDATE account SET password = %(password)s WHERE login = %(login)s",
+        login=login,
+        password=await password_hash(password),
+    )
+    return bool(done)
+
+
 async def change(
     tx: Tx,
     account_id: UUID,

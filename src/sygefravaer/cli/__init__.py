@@ -17,6 +17,7 @@ from uuid import UUID
 import click
 
 from sygefravaer import __version__
+from sygefravaer.cli.accounts import accounts
 from sygefravaer.cli.acting import act
 from sygefravaer.cli.deliveries import deliveries
 from sygefravaer.cli.frame import REFUSED, Commands, dir_option, example, json_option, wants_json
@@ -49,6 +50,7 @@ cli.add_command(scenario)
 cli.add_command(deliveries)
 cli.add_command(obligations)
 cli.add_command(routes)
+cli.add_command(accounts)
 
 
 # --- serve ---
