@@ -88,6 +88,7 @@ class Sandbox:
         self._ahead = 0.0
         self._wished = (count, number)
         self._people = People()
+        self._let_in = False
         self._opened = False
         self._conversed = False
         self._talk = Talk.RUNNING
@@ -164,7 +165,7 @@ class Sandbox:
                 self._server.dsn(GATEWAY.schema or "", self._passwords["platform"]),
                 certificates,
                 urls,
-                people={login: self._passwords[f"account {login}"] for login in seed.PEOPLE},
+                people={} if self._let_in else {login: self._passwords[f"account {login}"] for login in seed.PEOPLE},
             )
         )
         try:
@@ -172,6 +173,9 @@ class Sandbox:
         finally:
             for task in (registering, *ready):
                 task.cancel()
+        if not self._let_in:
+            self._let_in = True
+            self._remember()
         if not self._opened:
             await self._open_cases()
         summary = seed.summary(layout, self._ports, pki, certificates)
@@ -307,6 +311,7 @@ class Sandbox:
         self._passwords = dict(state.get("passwords", {}))
         self._ahead = float(state.get("ahead", 0.0))
         self._people = self._settled(state)
+        self._let_in = bool(state.get("let_in", False))
         self._opened = bool(state.get("opened", False))
         self._conversed = bool(state.get("conversed", False))
         for spec in PARTS:
@@ -339,6 +344,7 @@ class Sandbox:
             "ahead": self._ahead,
             "citizens": self._people.count,
             "seed": self._people.seed,
+            "let_in": self._let_in,
             "opened": self._opened,
             "conversed": self._conversed,
         }
