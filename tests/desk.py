@@ -93,7 +93,7 @@ class Desk:
             is_json = "json" in told.headers.get("Content-Type", "")
             return Answer(
                 status=told.status,
-                headers={name.lower(): value for name, value in told.headers.items()},
+                headers={name.lower(): ", ".join(told.headers.getall(name)) for name in told.headers},
                 body=await told.json(content_type=None) if is_json and raw else raw,
                 cookies={name: one.value for name, one in told.cookies.items()},
             )

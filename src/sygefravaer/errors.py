@@ -20,7 +20,7 @@ Every kind of error, what it is called, who must act, and whether trying again c
       AdminRefused             the administration does not do what a person or program asks of it; an HTTP status each
         NotSignedIn, LoginRefused, TooManyLogins, NotAllowed, NotYours, TokenMissing, NotThere, FieldsWrong
         BodyTooLarge, VersionMissing, VersionChanged, KeyReused, KeyBusy, MoveRefused, PreflightFailed, NotVisible
-        CertificateRefused, Taken, SamePerson, ProposalClosed
+        CertificateRefused, Taken, SamePerson, ProposalClosed, ProviderFailed
       ActRefused               a control door said no
       UsageError               a command, a setting or a file is wrong; nothing was started
         FieldRefused           so is a field that was given as JSON or on the command line
@@ -631,6 +631,16 @@ class ProposalClosed(AdminRefused):
 
     code = "ProposalClosed"
     hint: ClassVar[str] = "Read the proposal; what is still wanted is a new one."
+
+
+class ProviderFailed(AdminRefused):
+    """The provider at which people sign in did not answer as it should."""
+
+    code = "ProviderFailed"
+    status: ClassVar[int] = 502
+    who: ClassVar[Party] = Party.OPERATOR
+    retryable: ClassVar[bool] = True
+    hint: ClassVar[str] = "Try again in a minute; the operator checks `login.issuer` and the provider."
 
 
 # --- doors of our own ---

@@ -32,6 +32,7 @@ SESSION: Final = timedelta(hours=8)  # a working day
 IDLE: Final = timedelta(minutes=30)  # a session that nobody has used for so long has ended
 SEEN_EVERY: Final = timedelta(minutes=1)  # how exactly it is known when a session was last used
 TOKEN: Final = timedelta(days=365)
+BEGIN: Final = timedelta(minutes=10)  # a sign-in at the provider is finished within this time
 WINDOW: Final = timedelta(minutes=15)  # OWASP ASVS 4.0, 2.2.1: not over 100 failures an hour; this is far below
 MOST_FAILURES: Final = 5  # for one login
 MOST_FROM_ADDRESS: Final = 20  # several people may share one
@@ -170,6 +171,16 @@ async def add(
     )
     await _tell(tx, audit.Event.ACCOUNT_ADDED, account_id, by, now, cvr=cvr, roles=sorted(roles))
     return account_id
+
+
+async def set_password(tx: Tx, login: str, password: str) -> bool:
+    """Give a local account this password; say whether there is one."""
+    done = await tx.run(
+        "UPDATE account SET password = %(password)s WHERE login = %(login)s",
+        login=login,
+        password=await password_hash(password),
+    )
+    return bool(done)
 
 
 async def change(
@@ -344,6 +355,27 @@ def _matches(kept: str, password: str) -> bool:
         return _HASHER.verify(kept, password)
     except (Argon2Error, InvalidHashError):
         return False
+
+
+async def begin(tx: Tx, *, state: str, nonce: str, verifier: bytes, machine: datetime) -> None:
+    """Keep what a sign-in at the provider began with; `verifier` is sealed."""
+    await tx.run("DELETE FROM login_begun WHERE at <= %(old)s", old=machine - BEGIN)
+    await tx.run(
+        "INSERT INTO login_begun (state, nonce, verifier, at) VALUES (%(state)s, %(nonce)s, %(verifier)s, %(at)s)",
+        state=hashed(state),
+        nonce=nonce,
+        verifier=verifier,
+        at=machine,
+    )
+
+
+async def begun(tx: Tx, *, state: str, machine: datetime) -> Row | None:
+    """Take what a sign-in at the provider began with: once, and not after ten minutes."""
+    return await tx.one(
+        "DELETE FROM login_begun WHERE state = %(state)s AND at > %(old)s RETURNING nonce, verifier",
+        state=hashed(state),
+        old=machine - BEGIN,
+    )
 
 
 async def open_session(tx: Tx, account_id: UUID, *, before: str | None, now: datetime, machine: datetime) -> str:

@@ -8,6 +8,7 @@ from typing import Final
 from cryptography import x509
 
 from sygefravaer.admin.office import Office
+from sygefravaer.admin.provider import Provider
 from sygefravaer.agreements import Actor, organisations
 from sygefravaer.client import client_tls
 from sygefravaer.clock import Clock
@@ -33,8 +34,23 @@ async def office_for(config: Config, store: Store, vault: Vault, clock: Clock) -
         environment=Environment(config.environment.value),
         tls=None if client is None else client_tls(client.certificate, client.key, client.ca),
         authorities=_authorities(config),
-        login=config.login,
+        provider=_provider(config),
     )
+
+
+def _provider(config: Config) -> Provider | None:
+    login = config.login
+    if login is None:
+        return None
+    secret = None
+    if login.secret is not None:
+        try:
+            mode, secret = login.secret.stat().st_mode, login.secret.read_text("utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError("LoginSecretUnreadable", f"{login.secret} cannot be read.") from error
+        if mode & 0o077:
+            raise UsageError("LoginSecretUnreadable", f"{login.secret} can be read by others; mode 600 was wanted.")
+    return Provider(login, secret)
 
 
 def _authorities(config: Config) -> tuple[x509.Certificate, ...]:

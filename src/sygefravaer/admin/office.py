@@ -12,8 +12,8 @@ from typing import Annotated, cast
 from cryptography import x509
 from fastapi import Depends, Request
 
+from sygefravaer.admin.provider import Provider
 from sygefravaer.clock import Clock
-from sygefravaer.config import Login
 from sygefravaer.contract.operations import Environment
 from sygefravaer.store import Store
 from sygefravaer.vault import Vault
@@ -29,8 +29,8 @@ class Office:
     """
     The platform's store and keys, its clock, and what the administration may show and believe.
 
-    `tls` is what a test call of a route shows; `authorities` are those whose certificates may be registered; `login` is
-    the provider at which people sign in, if there is one.
+    `tls` is what a test call of a route shows; `authorities` are those whose certificates may be registered; `provider`
+    is where people sign in, if not here.
     """
 
     store: Store
@@ -39,7 +39,7 @@ class Office:
     environment: Environment
     tls: ssl.SSLContext | None = None
     authorities: tuple[x509.Certificate, ...] = ()
-    login: Login | None = None
+    provider: Provider | None = None
     machine: Callable[[], datetime] = machine_time
 
 

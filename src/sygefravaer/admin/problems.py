@@ -164,11 +164,17 @@ async def _http(_request: Request, error: Exception) -> JSONResponse:
     return JSONResponse(told, status_code=status.value, media_type=MEDIA, headers=error.headers)
 
 
+async def _unforeseen(_request: Request, _error: Exception) -> JSONResponse:
+    """Answer; `Guard`, to which the framework raises it again, writes the line in the log."""
+    return answer_of(Unforeseen())
+
+
 def speak_problems(app: FastAPI) -> None:
     """Let an application answer every error as a problem."""
     app.add_exception_handler(SygefravaerError, refused)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _unforeseen)
 
 
 class Guard:
@@ -201,14 +207,12 @@ class Guard:
 
         try:
             await self._app(scope, counted, sent)
-        except Exception as error:
-            if begun:
-                raise
-            ours = error if isinstance(error, SygefravaerError) else Unforeseen()
+        except Exception as error:  # noqa: BLE001  the last place where it can be answered
             if not isinstance(error, SygefravaerError):
                 said = {"kind": type(error).__name__, "at": _place(error)}  # its text may hold a value
                 LOG.error("admin.failed", extra=said)  # noqa: TRY400
-            await answer_of(ours)(scope, receive, send)
+            if not begun:
+                await answer_of(error if isinstance(error, SygefravaerError) else Unforeseen())(scope, receive, send)
             return
         if not begun:
             await answer_of(BodyTooLarge())(scope, receive, send)

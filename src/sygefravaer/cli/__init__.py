@@ -17,6 +17,7 @@ from uuid import UUID
 import click
 
 from sygefravaer import __version__
+from sygefravaer.cli.accounts import accounts
 from sygefravaer.cli.acting import act
 from sygefravaer.cli.deliveries import deliveries
 from sygefravaer.cli.explaining import explain
@@ -59,6 +60,7 @@ cli.add_command(revocation)
 cli.add_command(status)
 cli.add_command(mail)
 cli.add_command(usage_)
+cli.add_command(accounts)
 
 
 # --- serve ---
