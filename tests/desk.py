@@ -19,7 +19,7 @@ from sygefravaer.agreements import Actor, organisations
 from sygefravaer.contract.operations import Environment
 from sygefravaer.endpoint import Server
 
-ROOMS = ("agreements", "audit", "lanes", "delivery", "admin")
+ROOMS = ("agreements", "audit", "lanes", "delivery", "admin", "status", "mail", "usage")
 SETUP = Actor(user="test", organisation="19435075")
 OPERATOR_CVR, VENDOR_CVR, OTHER_VENDOR_CVR = "19435075", "12345674", "25313763"
 VIBORG, AARHUS = "29189846", "55133018"

@@ -16,11 +16,12 @@ from uuid import uuid4
 from cryptography import x509
 
 from desk import AARHUS, OPERATOR_CVR, OTHER_VENDOR_CVR, PASSWORD, ROOMS, SETUP, VENDOR_CVR, VIBORG, Desk
-from sygefravaer import agreements
+from sygefravaer import agreements, usage
 from sygefravaer.admin.accounts import Role
 from sygefravaer.agreements import certificates, organisations, workflow
 from sygefravaer.client import client_tls
 from sygefravaer.contract.operations import Environment, Service
+from sygefravaer.mail import FACTS, Kind, advise
 
 WHO = ("nobody", "vendor", "vendor 2", "Viborg", "Aarhus", "operator", "auditor")
 ORDER = ("nobody", "vendor 2", "Aarhus", "auditor", "Viborg", "operator", "vendor")  # whoever may end it comes last
@@ -80,6 +81,17 @@ POST   /accounts/{account}/close                           0      n      n      
 PUT    /systems/{system}/display-groups/{group}            0      n      n      n      n      y      n
 DELETE /systems/{system}/display-groups/{group}            0      n      n      n      n      y      n
 DELETE /systems/{system}/certificates/{thumbprint}         0      y      -      n      n      y      n
+GET    /explain/access                                     0      y      -      y      -      y      y
+GET    /explain/route                                      0      n      n      y      n      y      y
+GET    /usage                                              0      y      e      y      e      y      y
+GET    /usage municipality                                 0      y      e      y      n      y      y
+GET    /usage/limits                                       0      n      n      y      e      y      y
+PUT    /usage/limits/{agreement}                           0      n      n      y      -      y      n
+DELETE /usage/limits/{agreement}                           0      n      n      y      -      y      n
+GET    /status                                             0      y      y      y      y      y      y
+GET    /mails                                              0      n      n      n      n      y      y
+POST   /mails/{mail}/resend                                0      n      n      n      n      y      n
+GET    /revocation                                         0      n      n      n      n      y      y
 DELETE /session                                            0      y      y      y      y      y      y
 """
 
@@ -190,6 +202,18 @@ class World:
                     now=now,
                     machine=machine,
                 )
+            await tx.run(
+                "INSERT INTO usage (day, agreement_id, system_id, municipality_cvr, service, operation, calls)"
+                " VALUES (%(day)s, %(agreement)s, %(system)s, %(cvr)s, 'Sygefravaer', 'HentSag', 1)",
+                day=now.date(),
+                agreement=drafted[0].agreement_id,
+                system=system.system_id,
+                cvr=VIBORG,
+            )
+            limit = {"period": usage.Period.MONTH, "calls": 7, "by": "test", "now": now}
+            await usage.set_limit(tx, drafted[0].agreement_id, **limit)
+            facts = dict.fromkeys(FACTS[Kind.LIMIT_REACHED], "x")
+            letter = await advise(tx, Kind.LIMIT_REACHED, "a@b.example", facts, now=now)
         self.ids = {
             "system": str(system.system_id),
             "agreement": str(drafted[0].agreement_id),
@@ -198,6 +222,7 @@ class World:
             "thumbprint": certificate.thumbprint,
             "cvr": VENDOR_CVR,
             "group": "MONOPOLBRUD",
+            "mail": str(letter),
             "account": str(self.people["vendor"].account),
         }
         self.ids["token"] = (await self.people["vendor"]("POST", "/tokens", {"name": "x"})).body["token"]
@@ -239,8 +264,13 @@ class World:
             "POST /proposals": self.wish,
             "PUT /proposals/{proposal}": self.wish,
             "POST /proposals/{proposal}/break-glass": REASON,
+            "PUT /usage/limits/{agreement}": {"period": "month", "calls": 7},
         }
         if case == ["municipality"] and "{" not in path:
+            filled += f"?municipality={VIBORG}"
+        if path == "/explain/access":
+            filled += f"?certificate={self.ids['thumbprint']}&municipality={VIBORG}&operation=HentSag"
+        if path == "/explain/route":
             filled += f"?municipality={VIBORG}"
         return method, filled, bodies.get(f"{method} {path}"), {} if method in {"GET", "DELETE"} else dict(STALE)
 
@@ -256,6 +286,7 @@ class World:
             return {401: "0", 403: "n", 404: "-"}[told.status]
         ours = any(self.ids[name] in str(told.body) for name in ("system", "agreement", "route", "thumbprint"))
         lists = {"GET /systems", "GET /certificates/ending", "GET /agreements", "GET /routes"}
+        lists |= {"GET /usage", "GET /usage/limits"}
         return "y" if ours or " ".join(row.split()[:2]) not in lists else "e"
 
 

@@ -241,27 +241,34 @@ async def test_mail_is_written_only_with_what_it_tells_of_and_once_by_its_key(ma
         "",
     ],
 )
-async def test_address_that_is_more_or_less_than_one_is_refused(make_store, address):
+async def test_address_that_is_more_or_less_than_one_is_refused(make_store, post, address):
+    """Where it is given, and where it stands already: nothing goes there, whoever asks for it again."""
     with pytest.raises(UsageError) as refused:
         check_address(address)
     assert refused.value.code == "MailboxMalformed"
     assert address == "" or address not in refused.value.text
     store = await make_store(*ROOMS)
-    with pytest.raises(UsageError):
-        await write(store, address)
-    assert await listed(store) == []
+    (number,) = await write(store, address)
+    (letter,) = await listed(store)
+    assert (letter.status, letter.failure) == (Status.FAILED, "address")
+    async with store.tx() as tx:
+        await resend(tx, number, by="drift", now=NOW)
+    box = post.box()
+    await Postman(store, box.server(), now=Clock()).send()
+    (letter,) = await listed(store)
+    assert (letter.status, letter.failure, box.came()) == (Status.FAILED, "address", [])
 
 
 async def test_facts_inject_no_header_and_hold_no_number(make_store, post):
-    """A line break in a name is a space; ten digits are refused, as they stand and with their hyphen; ids are no numbers."""
+    """A line break in a name is a space; what looks like a personal number is left out; ids are no numbers."""
     store = await make_store(*ROOMS)
     await write(store, "a@b.example", facts=LIMIT | {"system": "Fag\r\nBcc: c@d.example\x00\u2028x"})
     for number in ("010150-1234", "0101501234", "om 010150 1234 igen"):
-        with pytest.raises(UsageError) as refused:
-            await write(store, "a@b.example", facts=LIMIT | {"system": number})
-        assert refused.value.code == "WordsHoldNumber"
-        assert number not in refused.value.text
+        await write(store, "a@b.example", facts=LIMIT | {"system": number})
+    assert all("1234" not in one.body + one.subject for one in await listed(store))
+    assert sum("(nummer udeladt)" in one.subject for one in await listed(store)) == 3
     await write(store, "a@b.example", facts=LIMIT | {"agreement": "6d3c6b0e-6a3e-5b8e-9a59-012345678901"})
+    assert "9a59-012345678901" in (await listed(store))[0].body
     with pytest.raises(ValueError, match="wants"):
         await write(store, "a@b.example", facts={"system": "Fag"})
     box = post.box()

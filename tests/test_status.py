@@ -238,4 +238,8 @@ async def test_killed_ksd_is_seen_within_one_probe_and_not_forgotten():
         text = await asyncio.to_thread(CliRunner().invoke, cli, [*line[:3], *line[4:]])
         assert f"Oppetid {services[0]['oppetid']}" in text.stdout
         await until(lambda told: ours(told).state is State.UNKNOWN)  # nobody measures any more
+        line = ["usage", "show", "--by", "operation", "--json", "--dir", str(layout.directory)]
+        result = await asyncio.to_thread(CliRunner().invoke, cli, line)
+        used = {row["operation"]: row["calls"] for row in json.loads(result.stdout)["usage"]}
+        assert used["HentSag"] >= 2  # the gateway has counted them beside its calls
         await store.close()

@@ -21,7 +21,7 @@ from sygefravaer.clock import Clock
 from sygefravaer.contract.operations import Environment
 from sygefravaer.contract.values import MUNICIPALITIES
 from sygefravaer.delivery import Parked
-from sygefravaer.errors import StoreError, UsageError
+from sygefravaer.errors import StoreError
 from sygefravaer.mail import Kind, advise
 from sygefravaer.store import Store
 
@@ -60,8 +60,10 @@ class Lookout:
         while True:
             try:
                 await self.look()
-            except (StoreError, UsageError) as error:
+            except StoreError as error:
                 LOG.warning("advice.failed", extra={"code": error.code})
+            except Exception:  # word that cannot be sent is no reason to stop a gateway
+                LOG.exception("advice.failed")
             await asyncio.sleep(self._every)
 
     async def look(self) -> int:

@@ -229,6 +229,8 @@ class Counter:
                     pass
             except StoreError as error:
                 LOG.warning("usage.uncounted", extra={"code": error.code})
+            except Exception:  # a row that cannot be counted is no reason to stop a gateway
+                LOG.exception("usage.uncounted")
             await asyncio.sleep(self._every)
 
 

@@ -7,6 +7,7 @@ import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated, cast
 
 from cryptography import x509
@@ -30,7 +31,7 @@ class Office:
     The platform's store and keys, its clock, and what the administration may show and believe.
 
     `tls` is what a test call of a route shows; `authorities` are those whose certificates may be registered; `provider`
-    is where people sign in, if not here.
+    is where people sign in, if not here; `revocation` is where a gateway keeps what it knows of revoked certificates.
     """
 
     store: Store
@@ -40,6 +41,7 @@ class Office:
     tls: ssl.SSLContext | None = None
     authorities: tuple[x509.Certificate, ...] = ()
     provider: Provider | None = None
+    revocation: Path | None = None
     machine: Callable[[], datetime] = machine_time
 
 

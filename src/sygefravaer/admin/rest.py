@@ -138,7 +138,7 @@ def router(tag_name: str, *, once: bool = True) -> APIRouter:
 
 def routers() -> tuple[APIRouter, ...]:
     """Give the routers of all modules of endpoints."""
-    from sygefravaer.admin import agreeing, people, proposing, registers, routing, signing  # noqa: PLC0415
+    from sygefravaer.admin import agreeing, people, proposing, registers, rest_watch, routing, signing  # noqa: PLC0415
 
     return (
         signing.router,
@@ -148,6 +148,7 @@ def routers() -> tuple[APIRouter, ...]:
         routing.router,
         proposing.router,
         people.router,
+        rest_watch.router,
     )
 
 

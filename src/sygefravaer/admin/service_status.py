@@ -11,7 +11,7 @@ from fastapi import FastAPI
 
 from sygefravaer.admin.office import Office
 from sygefravaer.contract.operations import Service
-from sygefravaer.status import service_status
+from sygefravaer.status import ServiceStatus, service_status
 
 PATH: Final = "/service/status.json"
 KEPT_SECONDS: Final = 5.0  # the record changes once a minute, and anybody may ask
@@ -33,10 +33,13 @@ def add_status(app: FastAPI, office: Office) -> None:
 
 async def _told(office: Office) -> dict[str, Any]:
     async with office.store.read() as tx:
-        found = [await service_status(tx, one, now=office.machine()) for one in Service]
-    services = [one.plain() for one in found]
-    for service in services:
-        for operation in service["operations"]:
-            detail = operation["detail"]
-            operation["detail"] = {name: len(v) if isinstance(v, list) else v for name, v in detail.items()}
-    return {"services": services}
+        return {"services": [shown(await service_status(tx, one, now=office.machine())) for one in Service]}
+
+
+def shown(status: ServiceStatus) -> dict[str, Any]:
+    """Give a status as everybody may see it: how many receivers are silent, and not which."""
+    told = status.plain()
+    for operation in told["operations"]:
+        detail = operation["detail"]
+        operation["detail"] = {name: len(v) if isinstance(v, list) else v for name, v in detail.items()}
+    return told

@@ -33,9 +33,10 @@ from sygefravaer.agreements.explaining import (
     explain_route,
     registered,
 )
-from sygefravaer.agreements.organisations import mailbox
+from sygefravaer.agreements.organisations import mailbox, municipality_of
 from sygefravaer.agreements.reading import (
     DENMARK,
+    YEARS,
     Presented,
     authorise,
     danish_day,
@@ -64,6 +65,7 @@ __all__ = [
     "DENMARK",
     "ENDED",
     "MIGRATIONS",
+    "YEARS",
     "Access",
     "Actor",
     "Agreement",
@@ -93,6 +95,7 @@ __all__ = [
     "grant_agreement",
     "last_route",
     "mailbox",
+    "municipality_of",
     "receivers",
     "register_certificate",
     "register_system",

@@ -24,7 +24,7 @@ from sygefravaer.identity import Identity
 from sygefravaer.store import Row, Tx
 
 _REGISTERED: Final = """
-SELECT issuer, serial_key, thumbprint FROM certificate
+SELECT issuer, serial_key, thumbprint, system_id FROM certificate
 WHERE environment = %(environment)s AND thumbprint = %(thumbprint)s"""
 
 _CANDIDATES: Final = """
@@ -42,6 +42,7 @@ class Registered:
     issuer: str
     serial_key: str
     thumbprint: str
+    system_id: UUID | None = None
 
 
 class Verdict(StrEnum):

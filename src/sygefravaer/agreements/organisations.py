@@ -148,6 +148,15 @@ async def mailbox(tx: Tx, cvr: str) -> str | None:
     return None if row is None else row["mailbox"]
 
 
+async def municipality_of(tx: Tx, agreement_id: UUID) -> str | None:
+    """Give the CVR number of an agreement's municipality; None: there is no such agreement."""
+    row = await tx.one(
+        "SELECT municipality_cvr FROM agreement WHERE agreement_id = %(agreement_id)s AND status <> 'draft'",
+        agreement_id=agreement_id,
+    )
+    return None if row is None else row["municipality_cvr"]
+
+
 async def organisation(tx: Tx, cvr: str) -> Organisation | None:
     """Find an organisation."""
     row = await tx.one(f"SELECT {_ORGANISATION} FROM organisation WHERE cvr = %(cvr)s", cvr=cvr)

@@ -13,6 +13,8 @@ from sygefravaer.contract.operations import Environment, Service
 from sygefravaer.store import Row, Tx
 
 DENMARK: Final = ZoneInfo("Europe/Copenhagen")
+YEARS: Final = range(1990, 2200)
+"""What a question about another day may be about: of others a day in Denmark cannot always be told."""
 
 _WAY: Final = """
 t.route_id, t.municipality_cvr AS route_cvr, t.system_id AS route_system, t.url, t.takes_substitute,

@@ -200,7 +200,7 @@ def _identity(path: Path) -> Any:
 
 def _time(text: str | None) -> datetime | None:
     """Read a time with its offset, or a day: its noon in Denmark."""
-    from sygefravaer.agreements import DENMARK  # noqa: PLC0415
+    from sygefravaer.agreements import DENMARK, YEARS  # noqa: PLC0415
 
     if text is None:
         return None
@@ -212,6 +212,8 @@ def _time(text: str | None) -> datetime | None:
         if "T" in text or " " in text:
             raise UsageError("DateMalformed", "--at is a time without its offset.", try_this="Write ...T12:00+02:00.")
         found = found.replace(hour=12, tzinfo=DENMARK)
+    if found.year not in YEARS:
+        raise UsageError("DateMalformed", "--at is not in a year that agreements and routes can be about.")
     return found
 
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from sygefravaer import audit
 from sygefravaer.errors import NoSuchMail
-from sygefravaer.mail.texts import Kind, check_address, written
+from sygefravaer.mail.texts import Kind, is_address, written
 from sygefravaer.store import Store, Tx
 
 MIGRATIONS: Final = (
@@ -39,11 +39,12 @@ MIGRATIONS: Final = (
 
 BACK_OFF: Final = (1, 5, 15, 60)  # minutes, then hourly
 GIVE_UP: Final = timedelta(days=5)
+BAD_ADDRESS: Final = "address"
 LEASE: Final = timedelta(minutes=5)  # far longer than one mail takes
 
 _ADVISE: Final = """
-INSERT INTO mail (kind, key, address, subject, body, created_at)
-VALUES (%(kind)s, %(key)s, %(address)s, %(subject)s, %(body)s, %(now)s)
+INSERT INTO mail (kind, key, address, subject, body, status, failure, created_at)
+VALUES (%(kind)s, %(key)s, %(address)s, %(subject)s, %(body)s, %(status)s, %(failure)s, %(now)s)
 ON CONFLICT (key) DO NOTHING RETURNING mail_id"""
 _LIST: Final = """
 SELECT mail_id, kind, key, address, subject, body, status, created_at, attempts, resent, next_at, sent_at, failure
@@ -118,14 +119,23 @@ async def advise(
     Write a mail in the caller's transaction: it is sent if that is committed, and not otherwise.
 
     `to` is a mailbox; None: there is none, and nothing is written. `key` says what is told only once. Gives the mail's
-    number, or None when nothing was written. `FACTS[kind]` are the facts that are wanted. Raises `UsageError` when the
-    address is none, or a fact holds a personal number.
+    number, or None when nothing was written. `FACTS[kind]` are the facts that are wanted. What happened has happened,
+    whoever cannot be told: a mailbox that is no address makes a mail that has failed, which a person sees in the list.
     """
     if to is None:
         return None
     subject, body = written(kind, facts)
+    usable = is_address(to)
     row = await tx.one(
-        _ADVISE, kind=kind.value, key=key, address=check_address(to), subject=subject, body=body, now=now
+        _ADVISE,
+        kind=kind.value,
+        key=key,
+        address=to,
+        subject=subject,
+        body=body,
+        status=(Status.QUEUED if usable else Status.FAILED).value,
+        failure=None if usable else BAD_ADDRESS,
+        now=now,
     )
     return None if row is None else int(row["mail_id"])
 

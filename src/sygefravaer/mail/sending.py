@@ -9,9 +9,11 @@ mailbox knows it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import smtplib
 import ssl
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -24,7 +26,7 @@ from sygefravaer.config import Mailing, MailTls
 from sygefravaer.errors import StoreError, UsageError
 from sygefravaer.mail import outbox
 from sygefravaer.mail.outbox import Claimed, Letter, Status
-from sygefravaer.mail.texts import check_address
+from sygefravaer.mail.texts import check_address, is_address
 from sygefravaer.store import Store
 
 LOG: Final = logging.getLogger(__name__)
@@ -103,6 +105,8 @@ class Postman:
                     pass
             except StoreError as error:
                 LOG.warning("mail.outbox_away", extra={"code": error.code})
+            except Exception:  # a mail is no reason to stop a gateway
+                LOG.exception("mail.unsent")
             await asyncio.sleep(self._every)
 
     async def send(self) -> int:
@@ -110,7 +114,7 @@ class Postman:
         claimed = await outbox.claim(self._store, now=self._now(), limit=AT_ONCE)
         if not claimed:
             return 0
-        failures = await asyncio.to_thread(self._delivered, [one.letter for one in claimed])
+        failures = await _beside(self._delivered, [one.letter for one in claimed])
         for one, (failure, final) in zip(claimed, failures, strict=True):
             await self._settle(one, failure, final=final)
         return len(claimed)
@@ -157,6 +161,8 @@ class Postman:
         return connection
 
     def _handed(self, connection: smtplib.SMTP, letter: Letter) -> tuple[str | None, bool]:
+        if not is_address(letter.address):
+            return outbox.BAD_ADDRESS, True
         try:
             connection.send_message(self._message(letter), self._server.sender, [letter.address])
         except smtplib.SMTPRecipientsRefused as error:
@@ -176,3 +182,31 @@ class Postman:
         message["Auto-Submitted"] = "auto-generated"
         message.set_content(letter.body)
         return message
+
+
+async def _beside(
+    work: Callable[[list[Letter]], list[tuple[str | None, bool]]], letters: list[Letter]
+) -> list[tuple[str | None, bool]]:
+    """Work in a thread that no end of the process waits for: a mail server that hangs holds up no stop."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[list[tuple[str | None, bool]]] = loop.create_future()
+
+    def told(result: list[tuple[str | None, bool]] | BaseException) -> None:
+        if done.cancelled():
+            return
+        if isinstance(result, BaseException):
+            done.set_exception(result)
+        else:
+            done.set_result(result)
+
+    def run() -> None:
+        result: list[tuple[str | None, bool]] | BaseException
+        try:
+            result = work(letters)
+        except Exception as error:  # noqa: BLE001  it is raised where it is waited for
+            result = error
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(told, result)
+
+    threading.Thread(target=run, name="mail", daemon=True).start()
+    return await done

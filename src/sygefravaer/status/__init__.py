@@ -9,6 +9,7 @@ unknown, and told as that.
 from sygefravaer.status.probing import Prober, Target
 from sygefravaer.status.record import (
     MIGRATIONS,
+    WINDOW,
     Measured,
     OperationStatus,
     Outcome,
@@ -23,6 +24,7 @@ from sygefravaer.status.record import (
 
 __all__ = [
     "MIGRATIONS",
+    "WINDOW",
     "Measured",
     "OperationStatus",
     "Outcome",

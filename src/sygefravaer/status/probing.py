@@ -95,6 +95,8 @@ class Prober:
                 await self.round()
             except StoreError as error:
                 LOG.warning("probe.unwritten", extra={"code": error.code})
+            except Exception:  # the next round may go better
+                LOG.exception("probe.unwritten")
 
     async def round(self) -> list[Probe]:
         """Measure everything once, and write it down."""
