@@ -45,6 +45,7 @@ from sygefravaer.client import Client, client_tls
 from sygefravaer.clock import Clock, MovableClock, SystemClock
 from sygefravaer.config import Config, Database, Kind, Surroundings, Time, Unknown
 from sygefravaer.contract.operations import Environment, Service
+from sygefravaer.contract.plain import to_plain
 from sygefravaer.contract.values import Cpr
 from sygefravaer.control import Act, Door, Fields, Json, clock_act, head, offered
 from sygefravaer.delivery import Clients, Delivery, obligations
@@ -346,7 +347,7 @@ class GatewayPart(Part):
             """
             after, limit = given.number("after", 0, most=sys.maxsize), given.number("limit", 1000, most=10_000)
             given.done()
-            return {"messages": [plain(row) for row in await carrier.accepted(after=after, limit=limit)]}
+            return {"messages": [to_plain(row) for row in await carrier.accepted(after=after, limit=limit)]}
 
         async def owed(given: Fields) -> Json:
             """
@@ -380,11 +381,6 @@ class GatewayPart(Part):
         yield "advice", lookout.run()
         if mails is not None:
             yield "mail", mail.Postman(store, mail.Server.of(mails), every=mails.every).run()
-
-
-def plain(row: Mapping[str, object]) -> Json:
-    """Give a row as JSON has it."""
-    return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in row.items()}
 
 
 class ProberPart(Part):

@@ -46,6 +46,7 @@ from sygefravaer.agreements.reading import (
     last_route,
     receivers,
     route,
+    system_named,
 )
 from sygefravaer.agreements.registers import (
     ALL,
@@ -103,5 +104,6 @@ __all__ = [
     "route",
     "set_active",
     "set_route",
+    "system_named",
     "withdraw_certificate",
 ]
