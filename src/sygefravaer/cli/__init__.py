@@ -19,12 +19,14 @@ import click
 from sygefravaer import __version__
 from sygefravaer.cli.accounts import accounts
 from sygefravaer.cli.acting import act
+from sygefravaer.cli.agreements import agreements
 from sygefravaer.cli.deliveries import deliveries
 from sygefravaer.cli.frame import REFUSED, Commands, dir_option, example, json_option, wants_json
 from sygefravaer.cli.obligations import obligations
 from sygefravaer.cli.routes import routes
 from sygefravaer.cli.sandboxing import citizens, sandbox
 from sygefravaer.cli.scenarios import scenario
+from sygefravaer.cli.systems import certificates, proposals, systems
 from sygefravaer.cli.timing import clock
 from sygefravaer.config import Kind, load
 from sygefravaer.errors import UsageError
@@ -51,6 +53,10 @@ cli.add_command(deliveries)
 cli.add_command(obligations)
 cli.add_command(routes)
 cli.add_command(accounts)
+cli.add_command(agreements)
+cli.add_command(systems)
+cli.add_command(certificates)
+cli.add_command(proposals)
 
 
 # --- serve ---
