@@ -208,7 +208,7 @@ async def list_tokens(user: Signed, office: In) -> list[Token]:
 
 @own_tokens.post("/tokens", status_code=201)
 async def make_token(asked: TokenAsked, user: Signed, office: In) -> NewToken:
-    """Make a token of one's own account, for programs: it may do what the account may, for a year."""
+    """Make a token of one's own account, for programs: it may do what the account may, for ninety days."""
     async with office.store.tx() as tx:
         secret, token = await accounts.make_token(
             tx, user.id, name=asked.name, by=user.actor, now=office.clock.now(), machine=office.machine()
