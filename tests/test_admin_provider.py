@@ -187,6 +187,7 @@ async def test_a_word_that_is_not_the_providers_is_refused(desk, provider):
         word(right, stranger),
         word(right | {"aud": "other"}),
         word(right | {"aud": ["sygefravaer", "other"], "azp": "other"}),
+        word(right | {"aud": ["sygefravaer", "other"]}),
         word(right | {"iss": "http://127.0.0.1:2"}),
         word(right | {"exp": now - 120}),
         word({name: value for name, value in right.items() if name != "nonce"}),

@@ -317,11 +317,11 @@ async def check_password(
     Give the account of a login and its password.
 
     Raises `LoginRefused` for a wrong one of either, in the same time, and `TooManyLogins` after too many of them.
+    An `address` that says nothing is left out.
     """
-    keys = {
-        vault.lookup_key(f"login/{login}"): MOST_FAILURES,
-        vault.lookup_key(f"address/{address}"): MOST_FROM_ADDRESS,
-    }
+    keys = {vault.lookup_key(f"login/{login}"): MOST_FAILURES}
+    if address:
+        keys[vault.lookup_key(f"address/{address}")] = MOST_FROM_ADDRESS
     # 1. Counted as a failure before it is tried, one after the other: many at once are not more than their number.
     async with store.tx() as tx:
         for key, most in sorted(keys.items()):
@@ -339,9 +339,10 @@ async def check_password(
     # 3. Taken back, or told.
     async with store.tx() as tx:
         if account is not None and kept and right:
-            by_login, by_address = keys
+            by_login, *by_address = keys
             await tx.run("DELETE FROM login_failure WHERE key = %(key)s", key=by_login)
-            await tx.run("DELETE FROM login_failure WHERE key = %(key)s AND at = %(at)s", key=by_address, at=machine)
+            for key in by_address:
+                await tx.run("DELETE FROM login_failure WHERE key = %(key)s AND at = %(at)s", key=key, at=machine)
             return UUID(str(account["account_id"]))
         await tx.run("DELETE FROM login_failure WHERE at <= %(old)s", old=machine - WINDOW)
         await audit.record(
