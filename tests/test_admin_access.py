@@ -9,8 +9,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from desk import COOKIE, PASSWORD, ROOMS, VIBORG, Desk, Person
-from sygefravaer.admin import signing
+from sygefravaer.admin import accounts, signing
 from sygefravaer.admin.accounts import Role
+from sygefravaer.errors import AdminRefused
 
 
 @pytest.fixture
@@ -78,6 +79,31 @@ async def test_many_wrong_passwords_close_the_door_for_a_while(desk):
     desk.machine += timedelta(minutes=15, seconds=1)
     assert (await desk.sign_in("anna"))[0].status == 201
     assert len(await desk.record("event = 'session.refused'")) == 10
+
+
+async def test_many_logins_from_one_address_close_the_door_for_that_address(desk, clock):
+    """Whoever tries one password on many logins is stopped; somebody elsewhere is not."""
+    office, now = desk.office, datetime.now(UTC)
+
+    async def refused(login: str, address: str) -> str:
+        with pytest.raises(AdminRefused) as caught:
+            await accounts.check_password(
+                office.store,
+                office.vault,
+                login=login,
+                password="wrong wrong wrong",
+                address=address,
+                now=clock.now(),
+                machine=now,
+            )
+        return caught.value.code
+
+    async with office.store.tx() as tx:
+        key = office.vault.lookup_key("address/192.0.2.7")
+        await tx.many("INSERT INTO login_failure (key, at) VALUES (%(key)s, %(at)s)", [{"key": key, "at": now}] * 19)
+    assert await refused("a", "192.0.2.7") == "LoginRefused"
+    assert await refused("b", "192.0.2.7") == "TooManyLogins"
+    assert await refused("b", "192.0.2.8") == "LoginRefused"
 
 
 async def test_a_token_is_made_listed_and_taken_back(desk):

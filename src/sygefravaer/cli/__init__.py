@@ -19,6 +19,7 @@ import click
 from sygefravaer import __version__
 from sygefravaer.cli.accounts import accounts
 from sygefravaer.cli.acting import act
+from sygefravaer.cli.agreements import agreements
 from sygefravaer.cli.deliveries import deliveries
 from sygefravaer.cli.explaining import explain
 from sygefravaer.cli.frame import REFUSED, Commands, dir_option, example, json_option, wants_json
@@ -28,6 +29,7 @@ from sygefravaer.cli.revoking import revocation
 from sygefravaer.cli.routes import routes
 from sygefravaer.cli.sandboxing import citizens, sandbox
 from sygefravaer.cli.scenarios import scenario
+from sygefravaer.cli.systems import certificates, proposals, systems
 from sygefravaer.cli.timing import clock
 from sygefravaer.cli.using import usage_
 from sygefravaer.cli.watching import status
@@ -61,6 +63,10 @@ cli.add_command(status)
 cli.add_command(mail)
 cli.add_command(usage_)
 cli.add_command(accounts)
+cli.add_command(agreements)
+cli.add_command(systems)
+cli.add_command(certificates)
+cli.add_command(proposals)
 
 
 # --- serve ---
