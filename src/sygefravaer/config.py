@@ -334,6 +334,13 @@ def _judge_production(config: Config, path: Path) -> None:
             "SettingMissing",
             f"`audit.key` and `audit.anchor` are missing in {path}; a gateway in production seals.",
         )
+    listen = config.listen
+    by_itself = listen.uds is None and not listen.proxies  # behind a proxy, the proxy may check
+    if config.part is Kind.GATEWAY and by_itself and listen.crl is None and config.revocation is None:
+        raise UsageError(
+            "SettingMissing",
+            f"`revocation` and `listen.crl` are missing in {path}; a gateway in production must know who is revoked.",
+        )
     if config.control is not None or config.parts:
         raise UsageError(
             "ControlInProduction",
