@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from desk import COOKIE, PASSWORD, ROOMS, VIBORG, Desk, Person
+from desk import COOKIE, OPERATOR_CVR, PASSWORD, ROOMS, VIBORG, Desk, Person
 from sygefravaer.admin import accounts, signing
 from sygefravaer.admin.accounts import Role
 from sygefravaer.errors import AdminRefused
@@ -194,3 +194,46 @@ async def test_what_nobody_foresaw_is_a_problem_and_a_line_without_values(desk, 
     assert "0101375555" not in caplog.text
     (line,) = [one for one in caplog.records if one.getMessage() == "admin.failed"]
     assert line.kind == "RuntimeError"
+
+
+async def test_a_list_comes_in_pages_that_stay_in_order(desk):
+    """Everything once, the oldest first, also when something new comes in between; bounds are told."""
+    otto = await desk.person("otto", Role.OPERATOR, cvr=OPERATOR_CVR)
+    for number in range(4):
+        await desk.add(f"a{number}", Role.AUDITOR, cvr=OPERATOR_CVR, password=None)
+    found, after = [], ""
+    while True:
+        page = (await otto("GET", f"/accounts?limit=2{after}")).body
+        assert len(page["items"]) <= 2
+        found += [one["login"] for one in page["items"]]
+        if page["next"] is None:
+            break
+        after = f"&after={page['next']}"
+        if len(found) == 2:
+            desk.office.clock.advance(timedelta(seconds=1))
+            await desk.add("late", Role.AUDITOR, cvr=OPERATOR_CVR, password=None)
+    assert sorted(found[:-1]) == ["a0", "a1", "a2", "a3", "otto"]
+    assert found[-1] == "late"
+    for wrong in ("limit=0", "limit=201", "limit=x", "after=x"):
+        told = await otto("GET", f"/accounts?{wrong}")
+        assert (told.status, told.body["fields"][0]["place"]) == (422, f"query.{wrong.partition('=')[0]}")
+
+
+async def test_a_change_names_the_version_that_it_changes(desk):
+    """None, another one, or something that is none: nothing is done."""
+    anna = await desk.person("anna", Role.MUNICIPALITY, cvr=VIBORG)
+    path, body = f"/organisations/{VIBORG}", {"mailbox": "post@viborg.example"}
+    assert (await anna("PATCH", path, body)).body["code"] == "VersionMissing"
+    for wrong in ('"2"', "1", 'W/"1"', "*", '"x"', '"' + "9" * 30 + '"'):
+        assert (await anna("PATCH", path, body, If_Match=wrong)).body["code"] == "VersionChanged"
+    read = await anna("GET", path)
+    changed = await anna("PATCH", path, body, If_Match=read.etag)
+    assert (changed.status, changed.body["mailbox"], changed.etag) == (200, "post@viborg.example", '"2"')
+    assert changed.body["name"] == read.body["name"] == "Viborg"
+    (row,) = await desk.record("event = 'organisation.changed'")
+    assert row["detail"] == {
+        "by": str(anna.account),
+        "organisation": VIBORG,
+        "cvr": VIBORG,
+        "changed": ["mailbox"],
+    }
