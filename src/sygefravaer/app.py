@@ -245,6 +245,9 @@ class GatewayPart(Part):
 
     async def _open(self, stack: AsyncExitStack) -> Acts:
         config = self.config
+        key = None if config.audit is None else audit.read_key(config.audit.key)
+        audit.sign_with(key)
+        stack.callback(audit.sign_with, None)
         store, vault = await self._opened_store(stack, PLATFORM)
         clients = Clients(own_tls(config), timeout=config.delivery.timeout)
         stack.push_async_callback(clients.close)
@@ -268,8 +271,8 @@ class GatewayPart(Part):
             contact=config.contact,
             budget=config.delivery.budget,
         )
-        if config.audit is not None:
-            sealer = audit.Sealer(store, key=audit.read_key(config.audit.key), anchor=config.audit.anchor)
+        if config.audit is not None and key is not None:
+            sealer = audit.Sealer(store, key=key, anchor=config.audit.anchor)
             sealing = self._keep(seal(sealer), "sealer")
 
             async def seal_the_rest() -> None:

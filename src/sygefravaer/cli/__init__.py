@@ -18,6 +18,7 @@ import click
 
 from sygefravaer import __version__
 from sygefravaer.cli.acting import act
+from sygefravaer.cli.audit import audit_group
 from sygefravaer.cli.deliveries import deliveries
 from sygefravaer.cli.frame import REFUSED, Commands, dir_option, example, json_option, wants_json
 from sygefravaer.cli.obligations import obligations
@@ -49,6 +50,7 @@ cli.add_command(scenario)
 cli.add_command(deliveries)
 cli.add_command(obligations)
 cli.add_command(routes)
+cli.add_command(audit_group)
 
 
 # --- serve ---

@@ -14,7 +14,7 @@ from uuid import UUID
 
 import click
 
-from sygefravaer.config import Kind, load
+from sygefravaer.config import Auditing, Kind, load
 from sygefravaer.errors import ActRefused, MigrationError, StoreError, UsageError
 
 config_option = click.option(
@@ -34,6 +34,7 @@ class Platform:
     vault: Any
     environment: Any
     now: datetime
+    audit: Auditing | None
 
     async def system(self, named: str | None) -> UUID | None:
         """Find a system by its id or name; raises `UsageError`."""
@@ -55,7 +56,7 @@ class Platform:
 @contextlib.asynccontextmanager
 async def platform(config: Path | None, directory: Path) -> AsyncIterator[Platform]:
     """Open what the gateway's settings name; nothing is migrated here. Raises `UsageError`, `StoreError`."""
-    from sygefravaer import app, delivery  # noqa: PLC0415  a part is large; `--help` is not
+    from sygefravaer import app, audit, delivery  # noqa: PLC0415  a part is large; `--help` is not
     from sygefravaer.contract.operations import Environment  # noqa: PLC0415
     from sygefravaer.sandbox.parts import Layout  # noqa: PLC0415
     from sygefravaer.store import Store  # noqa: PLC0415
@@ -72,8 +73,16 @@ async def platform(config: Path | None, directory: Path) -> AsyncIterator[Platfo
     try:
         await _check_version(store, len(delivery.MIGRATIONS))
         now = await _time(settings.control) or app.clock_of(settings).now()
-        yield Platform(store=store, vault=vault, environment=Environment(settings.environment.value), now=now)
+        audit.sign_with(None if settings.audit is None else audit.read_key(settings.audit.key))
+        yield Platform(
+            store=store,
+            vault=vault,
+            environment=Environment(settings.environment.value),
+            now=now,
+            audit=settings.audit,
+        )
     finally:
+        audit.sign_with(None)
         await store.close()
 
 
