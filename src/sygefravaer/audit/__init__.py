@@ -12,6 +12,8 @@ from sygefravaer.audit.chain import KEY_BYTES, create_key, read_key
 from sygefravaer.audit.events import GRAMMAR, Event
 from sygefravaer.audit.exporting import FORMS, csv_cell, export, one_line
 from sygefravaer.audit.recording import MIGRATIONS, record, sign_with, trail
+from sygefravaer.audit.reporting import OPERATIONS, AccessReport, access_report
+from sygefravaer.audit.sampling import Drawn, Month, sample
 from sygefravaer.audit.sealing import Anchor, Sealer, Witness, head_file, read_anchors, read_head, read_witness
 from sygefravaer.audit.searching import PURPOSE, USER, Query, Reader, search
 from sygefravaer.audit.verifying import Evidence, Finding, Kind, Of, Report, verify
@@ -21,19 +23,24 @@ __all__ = [
     "GRAMMAR",
     "KEY_BYTES",
     "MIGRATIONS",
+    "OPERATIONS",
     "PURPOSE",
     "USER",
+    "AccessReport",
     "Anchor",
+    "Drawn",
     "Event",
     "Evidence",
     "Finding",
     "Kind",
+    "Month",
     "Of",
     "Query",
     "Reader",
     "Report",
     "Sealer",
     "Witness",
+    "access_report",
     "create_key",
     "csv_cell",
     "export",
@@ -44,6 +51,7 @@ __all__ = [
     "read_key",
     "read_witness",
     "record",
+    "sample",
     "search",
     "sign_with",
     "trail",

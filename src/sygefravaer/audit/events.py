@@ -35,6 +35,8 @@ class Event(StrEnum):
     ANSWER_REMINDED = "answer.reminded"
     AUDIT_SEARCHED = "audit.searched"
     AUDIT_EXPORTED = "audit.exported"
+    AUDIT_REPORTED = "audit.reported"
+    SAMPLE_DRAWN = "sample.drawn"
 
     @property
     def thing(self) -> str:

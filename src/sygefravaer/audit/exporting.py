@@ -46,7 +46,7 @@ async def export(
     store: Store, vault: Vault, query: Query, reader: Reader, out: TextIO, *, form: str, users: bool = False
 ) -> int:
     """Write every row that fits to `out`, and note who took it; give how many. Raises `UsageError`."""
-    if users or query.person is not None:
+    if users or query.persons:
         reader.needs_purpose()
     await reader.noted(store, vault, Event.AUDIT_EXPORTED, query, form=form, **({"users": True} if users else {}))
     writer = csv.writer(out, lineterminator="\r\n")

@@ -21,7 +21,7 @@ PURPOSE: Final = "audit.purpose"  # and why somebody looked into the record
 PAGE: Final = 1_000
 _PSEUDONYM: Final = 6  # bytes: enough for all who ever called, and for no comparison with anything else
 
-_COLUMNS: Final = """
+COLUMNS: Final = """
 audit_id, at, event, call_uuid, serial_key, system, agreement, municipality_cvr, operation, besked_id, on_behalf_of,
 cpr_key, code, reason, names, detail, seq"""
 _WHERE: Final[Mapping[str, str]] = {
@@ -34,14 +34,18 @@ _WHERE: Final[Mapping[str, str]] = {
     "operation": "operation = %(operation)s",
     "outcome": "code = %(outcome)s",
     "call_uuid": "call_uuid = %(call_uuid)s",
-    "person": "cpr_key = %(person)s",
+    "persons": "cpr_key = ANY (%(persons)s)",
 }
 """What a search may ask, and how it is asked; only what is given stands in the statement, so that indexes serve it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Query:
-    """What is looked for: all that is given must fit. `person` is a keyed hash; `thing` is the start of an event."""
+    """
+    What is looked for: all that is given must fit. `thing` is what an event is about.
+
+    `persons` are the keyed hashes of one citizen: the first is today's, others are of look-up keys before.
+    """
 
     since: datetime | None = None
     until: datetime | None = None
@@ -52,11 +56,12 @@ class Query:
     operation: str | None = None
     outcome: str | None = None
     call_uuid: UUID | None = None
-    person: bytes | None = None
+    persons: tuple[bytes, ...] = ()
 
     def given(self) -> dict[str, object]:
         """Give what is asked, by name."""
         values = {one.name: getattr(self, one.name) for one in fields(self)}
+        values["persons"] = list(self.persons) or None
         if self.thing is not None:
             values["thing"] = f"{self.thing}."
         return {name: value for name, value in values.items() if value is not None}
@@ -85,14 +90,14 @@ class Reader:
         detail: dict[str, object] = {"by": self.who, **more}
         if self.purpose:
             detail["purpose"] = base64.b64encode(vault.seal(self.purpose.encode(), context=PURPOSE)).decode("ascii")
-        criteria = {name: value for name, value in asked.given().items() if name != "person"}
+        criteria = {name: value for name, value in asked.given().items() if name != "persons"}
         async with store.tx() as tx:
             return await record(
                 tx,
                 event,
                 now=self.now,
                 municipality_cvr=asked.municipality,
-                cpr_key=asked.person,
+                cpr_key=asked.persons[0] if asked.persons else None,
                 detail=detail | ({"asked": criteria} if criteria else {}),
             )
 
@@ -132,14 +137,14 @@ async def rows_of(store: Store, query: Query) -> AsyncIterator[Row]:
 
 
 async def _note(store: Store, vault: Vault, event: Event, query: Query, reader: Reader, *, users: bool) -> None:
-    if users or query.person is not None:
+    if users or query.persons:
         reader.needs_purpose()
     await reader.noted(store, vault, event, query, **({"users": True} if users else {}))
 
 
 def _statement(query: Query) -> str:
     wanted = " AND ".join(["audit_id > %(after)s", *(_WHERE[name] for name in query.given())])
-    return f"SELECT {_COLUMNS} FROM audit WHERE {wanted} ORDER BY audit_id LIMIT %(limit)s"
+    return f"SELECT {COLUMNS} FROM audit WHERE {wanted} ORDER BY audit_id LIMIT %(limit)s"
 
 
 def pseudonym(vault: Vault, user: str) -> str:

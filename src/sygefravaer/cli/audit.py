@@ -138,6 +138,74 @@ def export(*, form: str, out: Path, config: Path | None, directory: Path, as_jso
     click.echo(json.dumps(told) if as_json else f"{number} rows in {out}.")
 
 
+@audit_group.command()
+@click.option("--format", "form", type=click.Choice(("pdf", "json")), default="pdf", show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="A new file, readable by its owner only.")
+@click.option("--purpose", metavar="TEXT", required=True, help="Why; kept sealed in the record.")
+@who_option
+@config_option
+@dir_option
+@json_option
+@example("sygefravaer audit report --out indsigt.pdf --purpose 'Indsigt 26/118' --who borgerservice")
+def report(
+    *, form: str, out: Path, purpose: str, who: str, config: Path | None, directory: Path, as_json: bool
+) -> None:
+    """
+    Make a citizen's access report (GDPR article 15), in Danish, as PDF or JSON.
+
+    The number is asked for, or read from standard input, and the name to print after it, which may be left empty.
+    """
+    person = read_citizen()
+    name = read_line("Navn", default="")
+    told = asyncio.run(_reported(config, directory, person, name, form=form, out=out, who=who, purpose=purpose))
+    click.echo(json.dumps(told) if as_json else f"Report {told['report']} with {told['uses']} uses in {out}.")
+
+
+@audit_group.command()
+@click.option("--month", metavar="MONTH", required=True, help="Which month, in Denmark: 2026-03; it must be over.")
+@click.option("--number", type=click.IntRange(1, 1000), default=20, show_default=True, help="How many look-ups.")
+@click.option("--municipality", metavar="CVR", help="Only those of this municipality.")
+@click.option("--users", is_flag=True, help="Show who the users are; otherwise pseudonyms.")
+@purpose_option
+@who_option
+@config_option
+@dir_option
+@json_option
+@example("sygefravaer audit sample --month 2026-03 --number 20 --municipality 29189846 --who revision")
+def sample(
+    *,
+    month: str,
+    number: int,
+    municipality: str | None,
+    users: bool,
+    purpose: str | None,
+    who: str,
+    config: Path | None,
+    directory: Path,
+    as_json: bool,
+) -> None:
+    """
+    Draw look-ups of a month for the control of misuse.
+
+    Nobody can foresee or choose the draw: it is made once, recorded, and given again to whoever asks for the same month
+    and municipality. Marked are look-ups for a citizen of whose case the gateway has seen nothing.
+    """
+    drawn = asyncio.run(_sampled(config, directory, month, number, municipality, users=users, who=who, purpose=purpose))
+    if as_json:
+        click.echo(json.dumps(drawn, ensure_ascii=True))
+        return
+    from sygefravaer.audit import one_line  # noqa: PLC0415
+
+    again = f", drawn {drawn['drawn_at']} by {drawn['drawn_by']}" if drawn["again"] else ""
+    click.echo(f"{len(drawn['rows'])} of {drawn['of']} look-ups{again}.")
+    click.echo(f"NO CASE: no message about the citizen for that municipality {drawn['period']}.")
+    cells = [
+        ["" if row["case_seen"] else "NO CASE", *("" if row[n] is None else one_line(str(row[n])) for n in _SHOWN)]
+        for row in drawn["rows"]
+    ]
+    click.echo("\n".join(table(["", *(name.upper() for name in _SHOWN)], cells)))
+
+
 # --- work ---
 
 
@@ -182,6 +250,52 @@ async def _exported(
             return await audit.export(at.store, at.vault, query, reader, file, form=form, users=bool(asked["users"]))
 
 
+async def _reported(
+    config: Path | None, directory: Path, person: str, name: str, *, form: str, out: Path, who: str, purpose: str
+) -> dict[str, Any]:
+    from sygefravaer import audit  # noqa: PLC0415
+    from sygefravaer.audit.printing import as_pdf  # noqa: PLC0415
+    from sygefravaer.delivery.listing import system_names  # noqa: PLC0415
+
+    async with platform(config, directory) as at:
+        asks = reader(at, who, purpose)
+        with os.fdopen(new_handle(out), "wb") as file:
+            async with at.store.read() as tx:
+                systems = await system_names(tx)
+            made = await audit.access_report(at.store, at.vault, person, asks, systems=systems, name=name)
+            text = json.dumps(made.plain(), ensure_ascii=False, indent=1).encode() + b"\n"
+            file.write(as_pdf(made) if form == "pdf" else text)
+    return {"file": str(out), "report": str(made.number), "uses": len(made.uses)}
+
+
+async def _sampled(
+    config: Path | None,
+    directory: Path,
+    month: str,
+    number: int,
+    municipality: str | None,
+    *,
+    users: bool,
+    who: str,
+    purpose: str | None,
+) -> dict[str, Any]:
+    from sygefravaer import audit  # noqa: PLC0415
+    from sygefravaer.delivery.evidence import heard_of  # noqa: PLC0415
+
+    async with platform(config, directory) as at:
+        drawn = await audit.sample(
+            at.store,
+            at.vault,
+            audit.Month.of(month),
+            reader(at, who, purpose),
+            number=number,
+            municipality=municipality,
+            cases=heard_of,
+            users=users,
+        )
+    return drawn.plain()
+
+
 async def _asked(at: Platform, person: str | None, asked: Mapping[str, Any]) -> tuple[Any, Any]:
     """Make of the options what is looked for, and who looks; raises `UsageError`."""
     from sygefravaer import audit  # noqa: PLC0415
@@ -201,7 +315,7 @@ async def _asked(at: Platform, person: str | None, asked: Mapping[str, Any]) -> 
         operation=operation,
         outcome=asked["outcome"],
         call_uuid=asked["call_uuid"],
-        person=None if person is None else at.vault.lookup_key(person),
+        persons=() if person is None else at.vault.lookup_keys(person),
     )
     return query, reader(at, asked["who"], asked["purpose"])
 
@@ -228,12 +342,17 @@ def read_citizen() -> str:
     """Ask for a citizen's number, or read it from standard input; never from the arguments, which others can see."""
     from sygefravaer.contract.values import Cpr  # noqa: PLC0415
 
-    asked = sys.stdin.isatty()
-    given = click.prompt("CprNummer", hide_input=True, err=True) if asked else sys.stdin.readline()
     try:
-        return Cpr.parse(given.strip().replace("-", "")).reveal()
+        return Cpr.parse(read_line("CprNummer", hidden=True).replace("-", "")).reveal()
     except Refused as error:
         raise UsageError("CprMalformed", "What was read is no personal number: ten digits, date first.") from error
+
+
+def read_line(what: str, *, default: str | None = None, hidden: bool = False) -> str:
+    """Ask for a line, or read it from standard input."""
+    if not sys.stdin.isatty():
+        return sys.stdin.readline().strip()
+    return str(click.prompt(what, default=default, hide_input=hidden, show_default=False, err=True)).strip()
 
 
 def new_file(path: Path) -> Any:

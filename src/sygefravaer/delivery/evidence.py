@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import Final
 
 from sygefravaer.store import Tx
@@ -23,8 +24,20 @@ AND (%(since)s::timestamptz IS NULL OR settled_at > %(since)s) AND NOT EXISTS (
     SELECT FROM audit WHERE besked_id = message.besked_id AND event = 'message.' || message.status)
 ORDER BY message_id LIMIT %(limit)s"""
 
+_HEARD_OF: Final = """
+SELECT DISTINCT asked.audit_id FROM audit AS asked JOIN message
+ON message.cpr_key = asked.cpr_key AND message.municipality_cvr = asked.municipality_cvr
+AND message.accepted_at BETWEEN asked.at - %(before)s::interval AND asked.at + %(after)s::interval
+WHERE asked.audit_id = ANY (%(rows)s)"""
+
 
 async def unrecorded(tx: Tx, since: datetime | None) -> list[int]:
     """Find messages since an instant, or ever, whose acceptance or end is not in the record."""
     rows = await tx.all(_UNRECORDED, since=since, limit=_LIMIT)
     return [row["message_id"] for row in rows]
+
+
+async def heard_of(tx: Tx, rows: Sequence[int], before: timedelta, after: timedelta) -> frozenset[int]:
+    """Find, of these rows of look-ups, those of whose citizen a message has passed for the same municipality."""
+    found = await tx.all(_HEARD_OF, rows=list(rows), before=before, after=after)
+    return frozenset(row["audit_id"] for row in found)

@@ -69,6 +69,11 @@ async def systems_named(tx: Tx, system: str) -> list[UUID]:
     return [row["system_id"] for row in await tx.all(_SYSTEM, system=system)]
 
 
+async def system_names(tx: Tx) -> dict[UUID, str]:
+    """Give the name of every registered system."""
+    return {row["system_id"]: row["name"] for row in await tx.all("SELECT system_id, name FROM system")}
+
+
 async def shown(store: Store, key: int | UUID) -> list[dict[str, Any]]:
     """
     Tell all that is known of a message, by its number or its BeskedID, which two senders may both have used.
