@@ -31,16 +31,16 @@ from sygefravaer.clock import Clock, MovableClock, SystemClock
 from sygefravaer.config import Config, Database, Kind, Surroundings, Time
 from sygefravaer.contract.operations import Environment, Service
 from sygefravaer.control import Act, Door, Fields, Json, clock_act, head, offered
-from sygefravaer.delivery import Clients, Delivery, obligations
+from sygefravaer.delivery import SEALED, Clients, Delivery, obligations
 from sygefravaer.endpoint import App, HttpDoor, Peers, Server, server_tls
 from sygefravaer.errors import StoreUnavailable, UsageError
 from sygefravaer.gateway import Gateway
 from sygefravaer.jobcenter import Jobcenter
 from sygefravaer.ksd import Ksd
 from sygefravaer.law import Law
-from sygefravaer.store import Store, migrate
+from sygefravaer.store import Sealed, Store, migrate
 from sygefravaer.telemetry import start_logging, tell_supervisor
-from sygefravaer.vault import Vault
+from sygefravaer.vault import KeySource, Vault
 
 LOG: Final = logging.getLogger(__name__)
 
@@ -64,6 +64,13 @@ def rooms_of(kind: Kind) -> Rooms:
     if kind is Kind.GATEWAY:
         return PLATFORM
     return (*PARTY, (kind.value, ksd.MIGRATIONS if kind is Kind.KSD else jobcenter.MIGRATIONS))
+
+
+def sealed_of(kind: Kind) -> tuple[Sealed, ...]:
+    """Give every sealed column in the schema of a part."""
+    if kind is Kind.GATEWAY:
+        return (*SEALED, *audit.SEALED)
+    return ksd.SEALED if kind is Kind.KSD else jobcenter.SEALED
 
 
 QUIET_ACTS: Final = frozenset({"health", "due", "clock", "obligations"})
@@ -142,7 +149,7 @@ class Part(ABC):
 
     async def _opened_store(self, stack: AsyncExitStack, rooms: Rooms) -> tuple[Store, Vault]:
         config = self.config
-        vault = Vault.from_file(given(config.vault, "vault"))
+        vault = open_vault(config)
         store = await open_store(given(config.database, "database"), rooms, now=self.clock.now())
         stack.push_async_callback(store.close)
         return store, vault
@@ -452,6 +459,17 @@ def given(setting: SettingT | None, name: str) -> SettingT:
     if setting is None:
         raise UsageError("SettingMissing", f"The setting `{name}` is missing, and this part needs it.")
     return setting
+
+
+def key_source(config: Config) -> KeySource:
+    """Give where the key comes from that opens the vault."""
+    told = config.vault_key
+    return KeySource() if told is None else KeySource(file=told.file, command=told.command)
+
+
+def open_vault(config: Config) -> Vault:
+    """Open the vault that the settings name."""
+    return Vault.from_file(given(config.vault, "vault"), key_source(config))
 
 
 def own_tls(config: Config) -> ssl.SSLContext:

@@ -44,6 +44,10 @@ class Time(StrEnum):
     MOVABLE = "movable"
 
 
+RECEIPT_DAYS: Final = 400
+"""For so long at least the same message gets the same receipt, and what was done with it can be told."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Database:
     """Where the part keeps what it knows."""
@@ -97,6 +101,24 @@ class Auditing:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Unwrapping:
+    """Where the key comes from that opens the vault: a file, or the standard output of a command."""
+
+    file: Path | None = None
+    command: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retaining:
+    """For how many days each class of data is kept."""
+
+    bodies: int = 90
+    receipts: int = 400
+    audit: int = 1826
+    access_log: int = 1826
+
+
+@dataclass(frozen=True, kw_only=True)
 class Config:
     """Everything one part is told before it starts."""
 
@@ -107,11 +129,13 @@ class Config:
     contact: str = "Serviceplatformen Helpdesk"
     database: Database | None = None
     vault: Path | None = None
+    vault_key: Unwrapping | None = None
     law: Path | None = None
     codes: Path | None = None
     client: ClientTls | None = None
     audit: Auditing | None = None
     delivery: Delivering = field(default_factory=Delivering)
+    retention: Retaining = field(default_factory=Retaining)
     system_id: UUID | None = None
     gateway_url: str | None = None
     municipalities: tuple[str, ...] = ()
@@ -213,10 +237,24 @@ def _judge(config: Config, path: Path) -> None:
             f"`delivery.lease` in {path} is not longer than `delivery.timeout`: "
             "a second node would send what the first is still sending.",
         )
+    _judge_keeping(config, path)
     if config.environment is Surroundings.PRODUCTION:
         _judge_production(config, path)
     if config.clock_ahead and config.clock is Time.SYSTEM:
         raise UsageError("SettingWrong", f'`clock_ahead` in {path} needs clock = "movable".')
+
+
+def _judge_keeping(config: Config, path: Path) -> None:
+    source, kept = config.vault_key, config.retention
+    if source is not None and (source.file is None) == (not source.command):
+        raise UsageError("SettingWrong", f"`vault_key` in {path} has either a `file` or a `command`.")
+    short = [name for name in ("receipts", "audit", "access_log") if getattr(kept, name) < RECEIPT_DAYS]
+    if short:
+        raise UsageError(
+            "SettingWrong", f"`retention.{short[0]}` in {path} is less than {RECEIPT_DAYS} days: so long a case lives."
+        )
+    if kept.bodies > kept.receipts:
+        raise UsageError("SettingWrong", f"`retention.bodies` in {path} is more than `retention.receipts`.")
 
 
 def _judge_production(config: Config, path: Path) -> None:

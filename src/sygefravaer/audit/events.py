@@ -37,6 +37,11 @@ class Event(StrEnum):
     AUDIT_EXPORTED = "audit.exported"
     AUDIT_REPORTED = "audit.reported"
     SAMPLE_DRAWN = "sample.drawn"
+    KEY_ROTATED = "key.rotated"
+    KEY_RESEALED = "key.resealed"
+    KEY_RETIRED = "key.retired"
+    KEY_REWRAPPED = "key.rewrapped"
+    RETENTION_RUN = "retention.run"
 
     @property
     def thing(self) -> str:

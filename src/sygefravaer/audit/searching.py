@@ -13,12 +13,17 @@ from uuid import UUID
 from sygefravaer.audit.events import Event
 from sygefravaer.audit.recording import record
 from sygefravaer.errors import UsageError
-from sygefravaer.store import Row, Store
+from sygefravaer.store import Row, Sealed, Store
 from sygefravaer.vault import CannotOpen, Vault
 
 USER: Final = "audit.user"  # what a sealed OnBehalfOfUser is
 PURPOSE: Final = "audit.purpose"  # and why somebody looked into the record
 PAGE: Final = 1_000
+SEALED: Final = (
+    Sealed(table="audit", column="on_behalf_of", context=USER, fixed=True),
+    Sealed(table="audit", column="decode(detail ->> 'purpose', 'base64')", context=PURPOSE, fixed=True),
+)
+"""What lies sealed in the record: part of the chain, so it keeps its key until retention takes the row."""
 _PSEUDONYM: Final = 6  # bytes: enough for all who ever called, and for no comparison with anything else
 
 COLUMNS: Final = """

@@ -21,6 +21,7 @@ from sygefravaer.cli.acting import act
 from sygefravaer.cli.audit import audit_group
 from sygefravaer.cli.deliveries import deliveries
 from sygefravaer.cli.frame import REFUSED, Commands, dir_option, example, json_option, wants_json
+from sygefravaer.cli.keys import keys
 from sygefravaer.cli.obligations import obligations
 from sygefravaer.cli.routes import routes
 from sygefravaer.cli.sandboxing import citizens, sandbox
@@ -51,6 +52,7 @@ cli.add_command(deliveries)
 cli.add_command(obligations)
 cli.add_command(routes)
 cli.add_command(audit_group)
+cli.add_command(keys)
 
 
 # --- serve ---
