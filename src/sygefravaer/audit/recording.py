@@ -68,14 +68,16 @@ class _Signing:
     committed: Final[deque[int]] = deque(maxlen=100_000)
 
 
-def sign_with(key: bytes | None) -> None:
+def sign_with(key: bytes | None) -> bytes | None:
     """
-    Sign every row that this process writes from now on with the key of the chain; None signs nothing.
+    Sign every row that this process writes from now on with the key of the chain; give the key before. None: no key.
 
     One process works for one platform, and rows are written in many rooms that know no key.
     """
-    _Signing.key = key
-    _Signing.committed.clear()
+    before, _Signing.key = _Signing.key, key
+    if before != key:
+        _Signing.committed.clear()
+    return before
 
 
 def committed() -> list[int]:

@@ -117,7 +117,7 @@ class Sealer:
         if gone:
             log.error("audit.rows_lost", extra={"rows": len(gone)})
             line = json.dumps({"at": datetime.now(UTC).isoformat(), "lost": gone})
-            await asyncio.to_thread(_append, self._anchor, line)
+            await asyncio.to_thread(append, self._anchor, line)
 
     async def _keep(self, head: Anchor) -> None:
         """Write the newest head down; the one before stays as an anchor if the database does not know it any more."""
@@ -128,7 +128,7 @@ class Sealer:
                 row = await tx.one(_KNOWN, seq=before.seq, chain=before.chain)
             if not (row and row["known"]):
                 log.error("audit.head_lost", extra={"seq": before.seq})
-                await asyncio.to_thread(_append, self._anchor, before.line())
+                await asyncio.to_thread(append, self._anchor, before.line())
             elif before.seq > head.seq:  # another node that writes to the same file was faster
                 return
         await asyncio.to_thread(_replace, path, head.line())
@@ -139,7 +139,7 @@ class Sealer:
             head = await tx.one(HEAD)
         if head is not None:
             anchor = Anchor(seq=int(head["seq"]), chain=bytes(head["chain"]))
-            await asyncio.to_thread(_append, self._anchor, anchor.line())
+            await asyncio.to_thread(append, self._anchor, anchor.line())
 
     async def run(self) -> None:
         """Seal until `stop`, and anchor every minute and at the end; a database that is away is waited for."""
@@ -174,7 +174,7 @@ def head_file(anchor: Path) -> Path:
     return anchor.with_name(f"{anchor.name}.head")
 
 
-def _append(path: Path, line: str) -> None:
+def append(path: Path, line: str) -> None:
     """Write a line whole or, when the disk is full, raise; half a line that was left before goes first."""
     handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
     try:
@@ -223,11 +223,11 @@ def read_witness(path: Path) -> Witness:
 
     A line of the anchor file that was cut off by a crash at its end is left out, any other broken line is an error.
     """
+    head = read_head(head_file(path))
     try:
-        lines = path.read_text(encoding="ascii").split("\n")
+        lines = path.read_text(encoding="ascii").split("\n") if path.exists() or head is None else []
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError("AnchorUnreadable", f"{path} cannot be read as an anchor file.") from error
-    head = read_head(head_file(path))
     anchors, lost = [] if head is None else [head], []
     for number, line in enumerate(lines[:-1], start=1):
         if (rows := _lost(line)) is None:

@@ -23,6 +23,7 @@ from sygefravaer.cli.deliveries import deliveries
 from sygefravaer.cli.frame import REFUSED, Commands, dir_option, example, json_option, wants_json
 from sygefravaer.cli.keys import keys
 from sygefravaer.cli.obligations import obligations
+from sygefravaer.cli.retention import retention
 from sygefravaer.cli.routes import routes
 from sygefravaer.cli.sandboxing import citizens, sandbox
 from sygefravaer.cli.scenarios import scenario
@@ -53,6 +54,7 @@ cli.add_command(obligations)
 cli.add_command(routes)
 cli.add_command(audit_group)
 cli.add_command(keys)
+cli.add_command(retention)
 
 
 # --- serve ---

@@ -90,10 +90,10 @@ async def opened(config: Path | None, directory: Path) -> AsyncIterator[Opened]:
     vault = app.open_vault(settings)
     store = Store(database.dsn, schema=database.schema, size=1)
     await store.open(timeout=app.CONNECT_SECONDS)
+    signed = audit.sign_with(None if settings.audit is None else audit.read_key(settings.audit.key))
     try:
         await _check_version(store, app.rooms_of(settings.part))
         now = await _time(settings.control) or app.clock_of(settings).now()
-        audit.sign_with(None if settings.audit is None else audit.read_key(settings.audit.key))
         yield Opened(
             kind=settings.part,
             store=store,
@@ -104,7 +104,7 @@ async def opened(config: Path | None, directory: Path) -> AsyncIterator[Opened]:
             settings=settings,
         )
     finally:
-        audit.sign_with(None)
+        audit.sign_with(signed)
         await store.close()
 
 
