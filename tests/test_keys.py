@@ -276,10 +276,39 @@ async def test_nothing_of_a_broken_record_is_deleted(desk, clock):
     assert len(await corridor.rows("audit", "event LIKE 'lookup.%%'")) == 2
 
 
+async def test_the_look_up_key_changes_while_no_lane_is_named_by_a_hash(desk, clock):
+    """Messages are found by the new hash, the record by both, and a sample still sees the cases."""
+    corridor = desk.corridor
+    for cpr in CITIZENS[:2]:
+        await corridor.send(EVENT, event(cpr, NemrefusionsID=uuid4()))
+        await corridor.send(LOOKUP, lookup(cpr))
+    async with corridor.store.tx() as tx:
+        await tx.run("UPDATE lane SET open = 1, case_key = 'cpr:' || case_key WHERE lane_id = 1")
+    assert await desk.error("keys", "rehash", *WHO) == "LanesOpen"
+    async with corridor.store.tx() as tx:
+        await tx.run("UPDATE lane SET open = 0 WHERE lane_id = 1")
+    before = corridor.vault.lookup_key(CITIZENS[0])
+
+    for nth in (2, 3):
+        told = await desk.told("keys", "rehash", "--settle", "1.2", *WHO)
+        assert told == {"key": nth, "changed": 2, "unread": 0}
+    now = corridor.vault.lookup_key(CITIZENS[0])
+    (kept,) = await corridor.rows("message", "message_id = 1")
+    assert kept["cpr_key"] == now != before
+    assert corridor.vault.lookup_keys(CITIZENS[0])[::2] == (now, before)
+    assert {row["new"] for row in await corridor.rows("rehashed")} == {
+        corridor.vault.lookup_key(cpr) for cpr in CITIZENS[:2]
+    }
+    clock.advance(timedelta(days=40))
+    drawn = await desk.told("audit", "sample", "--month", "2026-03", *WHO)
+    assert [row["case_seen"] for row in drawn["rows"]] == [True, True]
+    assert await desk.findings() == ()
+
+
 # --- the other parts ---
 
 
-HASHES = {"cpr_key", "digest", "chain", "mac"}
+HASHES = {"cpr_key", "digest", "chain", "mac", "old", "new"}
 
 
 @pytest.mark.parametrize("kind", [PartKind.GATEWAY, PartKind.KSD, PartKind.JOBCENTER])

@@ -40,6 +40,7 @@ class Event(StrEnum):
     KEY_ROTATED = "key.rotated"
     KEY_RESEALED = "key.resealed"
     KEY_RETIRED = "key.retired"
+    KEY_REHASHED = "key.rehashed"
     KEY_REWRAPPED = "key.rewrapped"
     RETENTION_RUN = "retention.run"
 

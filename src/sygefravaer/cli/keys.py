@@ -13,9 +13,15 @@ import click
 
 from sygefravaer.cli.frame import dir_option, example, json_option, table
 from sygefravaer.cli.opening import Opened, config_option, opened, who_option
+from sygefravaer.config import Kind
 from sygefravaer.errors import UsageError
 
 _SETTLE: Final = 3.0  # seconds in which every process looks at its key file at least once
+
+
+_settle = click.option(
+    "--settle", type=click.FloatRange(min=0.0), default=_SETTLE, show_default=True, help="The pause, in seconds."
+)
 
 
 @click.group()
@@ -139,6 +145,27 @@ def rewrap(
     click.echo(json.dumps(told) if as_json else f"Opened by: {', '.join(told['opened_by'])}.")
 
 
+@keys.command()
+@_settle
+@who_option
+@config_option
+@dir_option
+@json_option
+@example("sygefravaer keys rehash --who drift")
+def rehash(*, settle: float, who: str, config: Path | None, directory: Path, as_json: bool) -> None:
+    """
+    Change a gateway's look-up key, by whose hash citizens are found, and give messages the new hash.
+
+    Only while no message waits in a lane that such a hash names (those without NemrefusionsID and SagsID): order is
+    kept by it. The older keys stay for the rows of the record, which keep their hash.
+    """
+    told = asyncio.run(_rehashed(config, directory, settle, who))
+    text = (
+        f"Look-up key {told['key']}: {told['changed']} messages have a new hash, {told['unread']} keep their old one."
+    )
+    click.echo(json.dumps(told) if as_json else text)
+
+
 # --- work ---
 
 
@@ -242,3 +269,23 @@ async def _rewrapped(
         names = list(at.key_file.wrappings())
         await at.note(Event.KEY_REWRAPPED, who, opened_by=names)
     return {"opened_by": names}
+
+
+async def _rehashed(config: Path | None, directory: Path, settle: float, who: str) -> dict[str, Any]:
+    from sygefravaer.audit import Event  # noqa: PLC0415
+    from sygefravaer.delivery import rehashing  # noqa: PLC0415
+    from sygefravaer.vault import Vault  # noqa: PLC0415
+
+    async with opened(config, directory) as at:
+        if at.kind is not Kind.GATEWAY:
+            raise UsageError("SettingWrong", f"A {at.kind} has no messages to find by a hash; a gateway was asked for.")
+        if waiting := await rehashing.open_on_cpr(at.store):
+            raise UsageError("LanesOpen", f"{waiting} lanes that a citizen's hash names have messages that wait.")
+        number = at.key_file.add_lookup()
+        await asyncio.sleep(settle)
+        vault = Vault.from_file(at.key_file.path, at.key_file.source)
+        changed, unread = await rehashing.rehash(
+            at.store, vault, now=at.now, told=lambda last: click.echo(f"messages to {last}", err=True)
+        )
+        await at.note(Event.KEY_REHASHED, who, key=number, messages=changed, unread=unread)
+    return {"key": number, "changed": changed, "unread": unread}

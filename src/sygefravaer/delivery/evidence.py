@@ -25,8 +25,10 @@ AND (%(since)s::timestamptz IS NULL OR settled_at > %(since)s) AND NOT EXISTS (
 ORDER BY message_id LIMIT %(limit)s"""
 
 _HEARD_OF: Final = """
-SELECT DISTINCT asked.audit_id FROM audit AS asked JOIN message
-ON message.cpr_key = asked.cpr_key AND message.municipality_cvr = asked.municipality_cvr
+SELECT DISTINCT asked.audit_id FROM audit AS asked
+LEFT JOIN rehashed ON rehashed.old = asked.cpr_key
+JOIN message ON message.cpr_key = coalesce(rehashed.new, asked.cpr_key)
+AND message.municipality_cvr = asked.municipality_cvr
 AND message.accepted_at BETWEEN asked.at - %(before)s::interval AND asked.at + %(after)s::interval
 WHERE asked.audit_id = ANY (%(rows)s)"""
 
