@@ -21,7 +21,17 @@ from sygefravaer.agreements.decision import (
     Step,
     decide,
 )
-from sygefravaer.agreements.reading import DENMARK, authorise, danish_day, explain, facts, last_route, route
+from sygefravaer.agreements.reading import (
+    DENMARK,
+    authorise,
+    danish_day,
+    explain,
+    facts,
+    last_route,
+    route,
+    system_named,
+    system_names,
+)
 from sygefravaer.agreements.registers import (
     ALL,
     MIGRATIONS,
@@ -62,5 +72,7 @@ __all__ = [
     "route",
     "set_active",
     "set_route",
+    "system_named",
+    "system_names",
     "withdraw_certificate",
 ]

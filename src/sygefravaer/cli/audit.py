@@ -253,15 +253,14 @@ async def _exported(
 async def _reported(
     config: Path | None, directory: Path, person: str, name: str, *, form: str, out: Path, who: str, purpose: str
 ) -> dict[str, Any]:
-    from sygefravaer import audit  # noqa: PLC0415
+    from sygefravaer import agreements, audit  # noqa: PLC0415
     from sygefravaer.audit.printing import as_pdf  # noqa: PLC0415
-    from sygefravaer.delivery.listing import system_names  # noqa: PLC0415
 
     async with platform(config, directory) as at:
         asks = reader(at, who, purpose)
         with os.fdopen(new_handle(out), "wb") as file:
             async with at.store.read() as tx:
-                systems = await system_names(tx)
+                systems = await agreements.system_names(tx)
             made = await audit.access_report(at.store, at.vault, person, asks, systems=systems, name=name)
             text = json.dumps(made.plain(), ensure_ascii=False, indent=1).encode() + b"\n"
             file.write(as_pdf(made) if form == "pdf" else text)
