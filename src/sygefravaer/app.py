@@ -25,7 +25,7 @@ from uuid import UUID
 
 import uvloop
 
-from sygefravaer import __version__, agreements, audit, delivery, failpoint, jobcenter, ksd, lanes, ledger
+from sygefravaer import __version__, admin, agreements, audit, delivery, failpoint, jobcenter, ksd, lanes, ledger
 from sygefravaer.client import Client, client_tls
 from sygefravaer.clock import Clock, MovableClock, SystemClock
 from sygefravaer.config import Config, Database, Kind, Surroundings, Time
@@ -53,6 +53,7 @@ PLATFORM: Final[Rooms] = (
     ("audit", audit.MIGRATIONS),
     ("lanes", lanes.MIGRATIONS),
     ("delivery", delivery.MIGRATIONS),
+    ("admin", admin.MIGRATIONS),
 )
 """The rooms that own tables in the platform's schema, in the order in which their migrations run."""
 
@@ -62,7 +63,7 @@ PARTY: Final[Rooms] = (("lanes", lanes.MIGRATIONS), ("ledger", ledger.MIGRATIONS
 
 def rooms_of(kind: Kind) -> Rooms:
     """Give the rooms that own tables in the schema of a part, in the order in which their migrations run."""
-    if kind is Kind.GATEWAY:
+    if kind in {Kind.GATEWAY, Kind.ADMIN}:
         return PLATFORM
     return (*PARTY, (kind.value, ksd.MIGRATIONS if kind is Kind.KSD else jobcenter.MIGRATIONS))
 
@@ -154,6 +155,12 @@ class Part(ABC):
         store = await open_store(given(config.database, "database"), rooms, now=self.clock.now())
         stack.push_async_callback(store.close)
         return store, vault
+
+    def _signing(self, stack: AsyncExitStack) -> bytes | None:
+        """Sign what this part writes to the record, as long as it runs; give the key, if the settings name one."""
+        key = None if self.config.audit is None else audit.read_key(self.config.audit.key)
+        stack.callback(audit.sign_with, audit.sign_with(key))
+        return key
 
     def _lanes(self, *, lease: timedelta = lanes.LEASE) -> lanes.Lanes:
         # Time that is moved can be moved the same way again: so nothing in it is left to chance.
@@ -253,9 +260,7 @@ class GatewayPart(Part):
 
     async def _open(self, stack: AsyncExitStack) -> Acts:
         config = self.config
-        key = None if config.audit is None else audit.read_key(config.audit.key)
-        audit.sign_with(key)
-        stack.callback(audit.sign_with, None)
+        key = self._signing(stack)
         store, vault = await self._opened_store(stack, PLATFORM)
         clients = Clients(own_tls(config), timeout=config.delivery.timeout)
         stack.push_async_callback(clients.close)
@@ -359,9 +364,14 @@ class AdminPart(Part):
     """The pages and the JSON for those who run the platform."""
 
     async def _open(self, stack: AsyncExitStack) -> Acts:
-        from sygefravaer.admin import application  # noqa: PLC0415  FastAPI takes longer to load than all the rest
+        from sygefravaer.admin import building, pages  # noqa: PLC0415  FastAPI takes longer to load than all the rest
 
-        await self._serve(stack, cast("App", application(self.config.parts, clock=self.clock)))
+        office = None
+        if self.config.database is not None:
+            self._signing(stack)
+            store, vault = await self._opened_store(stack, PLATFORM)
+            office = await building.office_for(self.config, store, vault, self.clock)
+        await self._serve(stack, cast("App", pages.application(self.config.parts, clock=self.clock, office=office)))
         return {}
 
 

@@ -119,6 +119,26 @@ class Retaining:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Login:
+    """
+    The OpenID provider at which people sign in to the administration, and how its claims are read.
+
+    `roles` are pairs `value=role`: whoever has this value in the claim of roles has that role here.
+    """
+
+    issuer: str
+    client_id: str
+    redirect: str
+    secret: Path | None = None
+    scope: str = "openid"
+    person_claim: str = "sub"
+    name_claim: str = "name"
+    cvr_claim: str = "cvr"
+    roles_claim: str = "roles"
+    roles: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Config:
     """Everything one part is told before it starts."""
 
@@ -134,6 +154,8 @@ class Config:
     codes: Path | None = None
     client: ClientTls | None = None
     audit: Auditing | None = None
+    authorities: Path | None = None
+    login: Login | None = None
     delivery: Delivering = field(default_factory=Delivering)
     retention: Retaining = field(default_factory=Retaining)
     system_id: UUID | None = None
@@ -258,10 +280,11 @@ def _judge_keeping(config: Config, path: Path) -> None:
 
 
 def _judge_production(config: Config, path: Path) -> None:
-    if config.part is Kind.GATEWAY and config.audit is None:
+    writes = config.part is Kind.GATEWAY or (config.part is Kind.ADMIN and config.database is not None)
+    if writes and config.audit is None:
         raise UsageError(
             "SettingMissing",
-            f"`audit.key` and `audit.anchor` are missing in {path}; a gateway in production seals.",
+            f"`audit.key` and `audit.anchor` are missing in {path}; in production the record is signed and sealed.",
         )
     if config.control is not None or config.parts:
         raise UsageError(

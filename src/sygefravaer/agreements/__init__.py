@@ -9,6 +9,7 @@ which system receives what goes to a municipality. `decide` is the one place whe
 Periods are whole days in Danish time; the last day counts.
 """
 
+from sygefravaer.agreements.actor import Actor
 from sygefravaer.agreements.decision import (
     ENDED,
     Agreement,
@@ -50,6 +51,7 @@ __all__ = [
     "DENMARK",
     "ENDED",
     "MIGRATIONS",
+    "Actor",
     "Agreement",
     "Caller",
     "Decision",

@@ -11,7 +11,7 @@ import re
 from enum import StrEnum
 from typing import Final
 
-GRAMMAR: Final = re.compile(r"(?P<thing>[a-z]+)\.(?P<verb>[a-z]+ed|told|drawn|run)")
+GRAMMAR: Final = re.compile(r"(?P<thing>[a-z]+)\.(?P<verb>[a-z]+ed|told|drawn|run|made|left|broken)")
 """A thing, a dot, and what was done with it: a verb in -ed, or one of the few that are irregular."""
 
 
@@ -33,6 +33,38 @@ class Event(StrEnum):
     ROUTE_CHANGED = "route.changed"
     MESSAGE_TOLD = "message.told"
     ANSWER_REMINDED = "answer.reminded"
+    ORGANISATION_ADDED = "organisation.added"
+    ORGANISATION_CHANGED = "organisation.changed"
+    SYSTEM_REGISTERED = "system.registered"
+    SYSTEM_CHANGED = "system.changed"
+    GROUP_JOINED = "group.joined"
+    GROUP_LEFT = "group.left"
+    CERTIFICATE_REGISTERED = "certificate.registered"
+    CERTIFICATE_WITHDRAWN = "certificate.withdrawn"
+    AGREEMENT_DRAFTED = "agreement.drafted"
+    AGREEMENT_REQUESTED = "agreement.requested"
+    AGREEMENT_APPROVED = "agreement.approved"
+    AGREEMENT_REJECTED = "agreement.rejected"
+    AGREEMENT_CANCELLED = "agreement.cancelled"
+    AGREEMENT_TERMINATED = "agreement.terminated"
+    AGREEMENT_SUSPENDED = "agreement.suspended"
+    AGREEMENT_RESUMED = "agreement.resumed"
+    AGREEMENT_REPLACED = "agreement.replaced"
+    ROUTE_TESTED = "route.tested"
+    PROPOSAL_MADE = "proposal.made"
+    PROPOSAL_CHANGED = "proposal.changed"
+    PROPOSAL_CONFIRMED = "proposal.confirmed"
+    PROPOSAL_WITHDRAWN = "proposal.withdrawn"
+    PROPOSAL_FAILED = "proposal.failed"
+    GLASS_BROKEN = "glass.broken"
+    ACCESS_REFUSED = "access.refused"
+    ACCOUNT_ADDED = "account.added"
+    ACCOUNT_CHANGED = "account.changed"
+    SESSION_OPENED = "session.opened"
+    SESSION_REFUSED = "session.refused"
+    SESSION_CLOSED = "session.closed"
+    TOKEN_MADE = "token.made"  # noqa: S105  an event's name
+    TOKEN_ENDED = "token.ended"  # noqa: S105
     AUDIT_SEARCHED = "audit.searched"
     AUDIT_EXPORTED = "audit.exported"
     AUDIT_REPORTED = "audit.reported"

@@ -109,12 +109,23 @@ class AccessReport:
 
 
 async def access_report(
-    store: Store, vault: Vault, cpr: str, reader: Reader, *, systems: Mapping[UUID, str], name: str = ""
+    store: Store,
+    vault: Vault,
+    cpr: str,
+    reader: Reader,
+    *,
+    systems: Mapping[UUID, str],
+    name: str = "",
+    municipality: str | None = None,
 ) -> AccessReport:
-    """Note who makes the report, and make it; `systems` are the names of systems. Raises `UsageError`."""
+    """
+    Note who makes the report, and make it: of all uses, or of one municipality's. Raises `UsageError`.
+
+    `systems` are the names of systems.
+    """
     reader.needs_purpose()
     number = uuid4()
-    query = Query(persons=vault.lookup_keys(cpr))
+    query = Query(persons=vault.lookup_keys(cpr), municipality=municipality)
     await reader.noted(store, vault, Event.AUDIT_REPORTED, query, report=number)
     uses: list[Row] = []
     outcomes: dict[object, Row] = {}

@@ -23,6 +23,7 @@ from sygefravaer.vault import Vault
 
 BEFORE: Final = timedelta(days=400)  # a citizen of whom a message passed so long before a look-up, or so long after,
 AFTER: Final = timedelta(days=14)  # has a case that the gateway has seen
+FIRST_YEAR: Final = 2000  # nothing was recorded before
 
 _LOCK: Final = "SELECT pg_advisory_xact_lock(hashtextextended('audit sample ' || current_schema, 0))"
 _DRAWN: Final = """
@@ -54,9 +55,12 @@ class Month:
     def of(cls, text: str) -> Self:
         """Read `2026-03`; raises `UsageError`."""
         try:
-            return cls(first=date.fromisoformat(f"{text}-01"))
-        except ValueError as error:
-            raise UsageError("MonthMalformed", "The month could not be read; 2026-03 was wanted.") from error
+            first = date.fromisoformat(f"{text}-01")
+        except ValueError:
+            first = date.min
+        if not FIRST_YEAR <= first.year < date.max.year:
+            raise UsageError("MonthMalformed", "The month could not be read; 2026-03 was wanted.")
+        return cls(first=first)
 
     @property
     def since(self) -> datetime:

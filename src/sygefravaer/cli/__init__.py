@@ -17,7 +17,9 @@ from uuid import UUID
 import click
 
 from sygefravaer import __version__
+from sygefravaer.cli.accounts import accounts
 from sygefravaer.cli.acting import act
+from sygefravaer.cli.agreements import agreements
 from sygefravaer.cli.audit import audit_group
 from sygefravaer.cli.deliveries import deliveries
 from sygefravaer.cli.frame import REFUSED, Commands, dir_option, example, json_option, wants_json
@@ -27,6 +29,7 @@ from sygefravaer.cli.retention import retention
 from sygefravaer.cli.routes import routes
 from sygefravaer.cli.sandboxing import citizens, sandbox
 from sygefravaer.cli.scenarios import scenario
+from sygefravaer.cli.systems import certificates, proposals, systems
 from sygefravaer.cli.timing import clock
 from sygefravaer.config import Kind, load
 from sygefravaer.errors import UsageError
@@ -55,6 +58,11 @@ cli.add_command(routes)
 cli.add_command(audit_group)
 cli.add_command(keys)
 cli.add_command(retention)
+cli.add_command(accounts)
+cli.add_command(agreements)
+cli.add_command(systems)
+cli.add_command(certificates)
+cli.add_command(proposals)
 
 
 # --- serve ---
