@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from conftest import START
-from corridor import Corridor, message
+from corridor import VIBORG, Corridor, message
 from record_rig import EVENT, LOOKUP, USERS, event, lookup
 from sygefravaer import audit
 from sygefravaer.app import PLATFORM, rooms_of, sealed_of
@@ -23,6 +23,7 @@ from sygefravaer.cli import cli
 from sygefravaer.config import Kind as PartKind
 from sygefravaer.control import Door
 from sygefravaer.delivery.evidence import unrecorded
+from sygefravaer.sandbox.stage import Stage
 from sygefravaer.store import Store, migrate, usage
 from sygefravaer.vault import KeySource, Vault
 
@@ -332,3 +333,65 @@ async def test_every_column_of_bytes_is_sealed_or_a_hash(embedded, kind):
     declared = {(column.table, column.column) for column in sealed_of(kind) if column.column.isidentifier()}
     assert declared == found - unused
     assert set(used) == set(sealed_of(kind))
+
+
+def settings_of(stage, part, path):
+    """Write the settings of a part on the stage as a file."""
+    config = stage.config(part)
+    path.write_text(
+        f'part = "{config.part.value}"\nvault = "{config.vault}"\nsystem_id = "{config.system_id}"\n'
+        f'gateway_url = "https://localhost"\nmunicipalities = ["{VIBORG}"]\ncontrol = "{config.control}"\n'
+        f'[database]\ndsn = "{config.database.dsn}"\nschema = "{config.database.schema}"\n'
+        '[listen]\ncertificate = "c"\nkey = "k"\nca = "a"\n[client]\ncertificate = "c"\nkey = "k"\nca = "a"\n'
+    )
+    return path
+
+
+async def test_the_parties_keys_change_too_and_ksds_access_log_has_its_retention(embedded, pki, tmp_path):
+    """Whatever lies sealed at KSD and at a jobcentre is sealed anew, and opens; look-ups go on."""
+    case = {
+        "cpr": CITIZENS[0],
+        "municipality_cvr": VIBORG,
+        "sags_id": str(uuid4()),
+        "nemrefusions_id": str(uuid4()),
+        "state": "LOEBENDE",
+        "FoersteFravaersdag": "2025-11-10",
+        "RevurderingsDato": "2026-04-30",
+    }
+    async with Stage(START, server=embedded, pki=pki) as stage:
+        await stage.act("ksd", "seed", cases=[case])
+        await stage.settle()
+        await stage.act("ksd", "ask_extension", sags_id=case["sags_id"])
+        await stage.act("ksd", "case", sags_id=case["sags_id"], reason="aktindsigt")  # a row of the access log
+        await stage.advance(timedelta(days=2))
+        before = await stage.act("ksd", "case", sags_id=case["sags_id"])
+
+        async def told(part, *arguments):
+            file = settings_of(stage, part, tmp_path / f"{part}.toml")
+            line = [*arguments, *WHO, "--json", "--config", str(file)]
+            result = await asyncio.to_thread(CliRunner().invoke, cli, line)
+            assert result.exit_code == 0, result.output
+            return json.loads(result.stdout)
+
+        for part in ("ksd", "viborg"):
+            assert (await told(part, "keys", "rotate", "--settle", "0"))["current"] == 2
+            resealed = await told(part, "keys", "reseal")
+            assert (resealed["unopened"], resealed["fixed"]) == (0, {})
+            assert resealed["sealed"] > 3
+            file = settings_of(stage, part, tmp_path / f"{part}.toml")
+            listed = await asyncio.to_thread(CliRunner().invoke, cli, ["keys", "list", "--json", "--config", str(file)])
+            old, new = json.loads(listed.stdout)["keys"]
+            assert old["values"] == 0
+            assert len(new["columns"]) >= 4
+
+        after = await stage.act("ksd", "case", sags_id=case["sags_id"])
+        assert after["picture"] == before["picture"]
+        assert (await stage.act("viborg", "cases"))["cases"]
+        await stage.act("ksd", "end_case", sags_id=case["sags_id"])
+        await stage.advance(timedelta(days=1900))
+        rows = (await told("ksd", "retention", "run", "--dry-run"))["classes"]
+        assert [(one["class"], one["days"]) for one in rows] == [("access_log", 1826)]
+        (gone,) = (await told("ksd", "retention", "run"))["classes"]
+        assert gone["number"] == rows[0]["number"] == sum(proof["number"] for proof in gone["proofs"]) > 0
+        assert all(len(proof["digest"]) == 64 for proof in gone["proofs"])
+        assert [one["number"] for one in (await told("ksd", "retention", "run"))["classes"]] == [0]
