@@ -11,8 +11,11 @@ import re
 from enum import StrEnum
 from typing import Final
 
-GRAMMAR: Final = re.compile(r"(?P<thing>[a-z]+)\.(?P<verb>[a-z]+ed|told|drawn|run|made|left|broken)")
-"""A thing, a dot, and what was done with it: a verb in -ed, or one of the few that are irregular."""
+IRREGULAR: Final = ("broken", "drawn", "left", "made", "run", "told", "withdrawn")
+"""The verbs that do not end in -ed."""
+
+GRAMMAR: Final = re.compile(rf"[a-z]+\.(?:[a-z]+ed|{'|'.join(IRREGULAR)})")
+"""A thing, a dot, and what was done with it."""
 
 
 class Event(StrEnum):
