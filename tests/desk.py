@@ -98,12 +98,14 @@ class Desk:
                 cookies={name: one.value for name, one in told.cookies.items()},
             )
 
-    async def add(self, login: str, *roles: Role, cvr: str, person: str | None = None) -> uuid.UUID:
+    async def add(
+        self, login: str, *roles: Role, cvr: str, person: str | None = None, password: str | None = PASSWORD
+    ) -> uuid.UUID:
         async with self.office.store.tx() as tx:
             return await accounts.add(
                 tx,
                 login=login,
-                password=PASSWORD,
+                password=password,
                 name=login.title(),
                 cvr=cvr,
                 roles=frozenset(roles),
@@ -113,8 +115,8 @@ class Desk:
             )
 
     async def person(self, login: str, *roles: Role, cvr: str, person: str | None = None) -> Person:
-        """Make an account, with a token: argon2 is slow, and meant to be."""
-        account = await self.add(login, *roles, cvr=cvr, person=person)
+        """Make an account with a token and no password: argon2 is slow, and meant to be."""
+        account = await self.add(login, *roles, cvr=cvr, person=person, password=None)
         async with self.office.store.tx() as tx:
             secret, _ = await accounts.make_token(
                 tx, account, name="test", by=SETUP, now=self.office.clock.now(), machine=self.time()

@@ -8,9 +8,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from desk import COOKIE, PASSWORD, ROOMS, VIBORG, Desk, Person
-from sygefravaer.admin import signing
+from desk import COOKIE, OPERATOR_CVR, PASSWORD, ROOMS, VIBORG, Desk, Person
+from sygefravaer.admin import accounts, signing
 from sygefravaer.admin.accounts import Role
+from sygefravaer.errors import AdminRefused
 
 
 @pytest.fixture
@@ -78,6 +79,31 @@ async def test_many_wrong_passwords_close_the_door_for_a_while(desk):
     desk.machine += timedelta(minutes=15, seconds=1)
     assert (await desk.sign_in("anna"))[0].status == 201
     assert len(await desk.record("event = 'session.refused'")) == 10
+
+
+async def test_many_logins_from_one_address_close_the_door_for_that_address(desk, clock):
+    """Whoever tries one password on many logins is stopped; somebody elsewhere is not."""
+    office, now = desk.office, datetime.now(UTC)
+
+    async def refused(login: str, address: str) -> str:
+        with pytest.raises(AdminRefused) as caught:
+            await accounts.check_password(
+                office.store,
+                office.vault,
+                login=login,
+                password="wrong wrong wrong",
+                address=address,
+                now=clock.now(),
+                machine=now,
+            )
+        return caught.value.code
+
+    async with office.store.tx() as tx:
+        key = office.vault.lookup_key("address/192.0.2.7")
+        await tx.many("INSERT INTO login_failure (key, at) VALUES (%(key)s, %(at)s)", [{"key": key, "at": now}] * 19)
+    assert await refused("a", "192.0.2.7") == "LoginRefused"
+    assert await refused("b", "192.0.2.7") == "TooManyLogins"
+    assert await refused("b", "192.0.2.8") == "LoginRefused"
 
 
 async def test_a_token_is_made_listed_and_taken_back(desk):
@@ -168,3 +194,46 @@ async def test_what_nobody_foresaw_is_a_problem_and_a_line_without_values(desk, 
     assert "0101375555" not in caplog.text
     (line,) = [one for one in caplog.records if one.getMessage() == "admin.failed"]
     assert line.kind == "RuntimeError"
+
+
+async def test_a_list_comes_in_pages_that_stay_in_order(desk):
+    """Everything once, the oldest first, also when something new comes in between; bounds are told."""
+    otto = await desk.person("otto", Role.OPERATOR, cvr=OPERATOR_CVR)
+    for number in range(4):
+        await desk.add(f"a{number}", Role.AUDITOR, cvr=OPERATOR_CVR, password=None)
+    found, after = [], ""
+    while True:
+        page = (await otto("GET", f"/accounts?limit=2{after}")).body
+        assert len(page["items"]) <= 2
+        found += [one["login"] for one in page["items"]]
+        if page["next"] is None:
+            break
+        after = f"&after={page['next']}"
+        if len(found) == 2:
+            desk.office.clock.advance(timedelta(seconds=1))
+            await desk.add("late", Role.AUDITOR, cvr=OPERATOR_CVR, password=None)
+    assert sorted(found[:-1]) == ["a0", "a1", "a2", "a3", "otto"]
+    assert found[-1] == "late"
+    for wrong in ("limit=0", "limit=201", "limit=x", "after=x"):
+        told = await otto("GET", f"/accounts?{wrong}")
+        assert (told.status, told.body["fields"][0]["place"]) == (422, f"query.{wrong.partition('=')[0]}")
+
+
+async def test_a_change_names_the_version_that_it_changes(desk):
+    """None, another one, or something that is none: nothing is done."""
+    anna = await desk.person("anna", Role.MUNICIPALITY, cvr=VIBORG)
+    path, body = f"/organisations/{VIBORG}", {"mailbox": "post@viborg.example"}
+    assert (await anna("PATCH", path, body)).body["code"] == "VersionMissing"
+    for wrong in ('"2"', "1", 'W/"1"', "*", '"x"', '"' + "9" * 30 + '"'):
+        assert (await anna("PATCH", path, body, If_Match=wrong)).body["code"] == "VersionChanged"
+    read = await anna("GET", path)
+    changed = await anna("PATCH", path, body, If_Match=read.etag)
+    assert (changed.status, changed.body["mailbox"], changed.etag) == (200, "post@viborg.example", '"2"')
+    assert changed.body["name"] == read.body["name"] == "Viborg"
+    (row,) = await desk.record("event = 'organisation.changed'")
+    assert row["detail"] == {
+        "by": str(anna.account),
+        "organisation": VIBORG,
+        "cvr": VIBORG,
+        "changed": ["mailbox"],
+    }

@@ -49,7 +49,7 @@ PATCH  /systems/{system}                                   0      y      -      
 PATCH  /systems/{system} closed                            0      n      n      n      n      y      n
 GET    /services                                           0      y      y      y      y      y      y
 GET    /systems/{system}/certificates                      0      y      -      y      -      y      y
-POST   /systems/{system}/certificates                      0      y      -      n      n      y      n
+POST   /systems/{system}/certificates                      0      y      -      n      n      n      n
 GET    /certificates/ending                                0      y      e      y      e      y      y
 GET    /agreements                                         0      y      e      y      e      y      y
 GET    /agreements municipality                            0      y      e      y      n      y      y
@@ -141,6 +141,7 @@ class World:
             "auditor": (Role.AUDITOR, OPERATOR_CVR),
         }
         self.people = {name: await desk.person(name, role, cvr=cvr) for name, (role, cvr) in roles.items()}
+        await desk.add("signer", Role.VENDOR, cvr=VENDOR_CVR)
         now, machine = office.clock.now(), office.machine()
         soon = self.pki.issue("matrix", VENDOR_CVR, not_after=datetime.now(UTC) + timedelta(days=10))
         async with office.store.tx() as tx:
@@ -227,7 +228,7 @@ class World:
             "url": "https://127.0.0.1:1/y",
         }
         bodies: dict[str, Any] = {
-            "POST /session": {"login": "vendor", "password": PASSWORD},
+            "POST /session": {"login": "signer", "password": PASSWORD},
             "POST /tokens": {"name": "x"},
             "POST /organisations": {"cvr": "29189668", "name": "x"},
             "PATCH /organisations/{cvr}": {"mailbox": "a@b.example"},

@@ -31,7 +31,7 @@ from sygefravaer.vault import Vault
 SESSION: Final = timedelta(hours=8)  # a working day
 IDLE: Final = timedelta(minutes=30)  # a session that nobody has used for so long has ended
 SEEN_EVERY: Final = timedelta(minutes=1)  # how exactly it is known when a session was last used
-TOKEN: Final = timedelta(days=365)
+TOKEN: Final = timedelta(days=90)  # a token outlives its holder's place at the provider by this much at most
 BEGIN: Final = timedelta(minutes=10)  # a sign-in at the provider is finished within this time
 WINDOW: Final = timedelta(minutes=15)  # OWASP ASVS 4.0, 2.2.1: not over 100 failures an hour; this is far below
 MOST_FAILURES: Final = 5  # for one login
@@ -145,7 +145,7 @@ async def add(
     tx: Tx,
     *,
     login: str,
-    password: str,
+    password: str | None,
     name: str,
     cvr: str,
     roles: frozenset[Role],
@@ -153,14 +153,18 @@ async def add(
     by: Actor,
     now: datetime,
 ) -> UUID:
-    """Make a local account; raises `UsageError`, and `Conflict` when there is one with this login."""
+    """
+    Make a local account; without a password nobody signs in with it, and it has tokens only.
+
+    Raises `UsageError`, and `Conflict` when there is one with this login.
+    """
     check_place(cvr, roles)
     account_id = uuid4()
     await tx.run(
         _ADD,
         account_id=account_id,
         login=login,
-        password=await password_hash(password),
+        password=None if password is None else await password_hash(password),
         issuer=None,
         subject=None,
         person=person or str(account_id),
@@ -313,11 +317,11 @@ async def check_password(
     Give the account of a login and its password.
 
     Raises `LoginRefused` for a wrong one of either, in the same time, and `TooManyLogins` after too many of them.
+    An `address` that says nothing is left out.
     """
-    keys = {
-        vault.lookup_key(f"login/{login}"): MOST_FAILURES,
-        vault.lookup_key(f"address/{address}"): MOST_FROM_ADDRESS,
-    }
+    keys = {vault.lookup_key(f"login/{login}"): MOST_FAILURES}
+    if address:
+        keys[vault.lookup_key(f"address/{address}")] = MOST_FROM_ADDRESS
     # 1. Counted as a failure before it is tried, one after the other: many at once are not more than their number.
     async with store.tx() as tx:
         for key, most in sorted(keys.items()):
@@ -335,9 +339,10 @@ async def check_password(
     # 3. Taken back, or told.
     async with store.tx() as tx:
         if account is not None and kept and right:
-            by_login, by_address = keys
+            by_login, *by_address = keys
             await tx.run("DELETE FROM login_failure WHERE key = %(key)s", key=by_login)
-            await tx.run("DELETE FROM login_failure WHERE key = %(key)s AND at = %(at)s", key=by_address, at=machine)
+            for key in by_address:
+                await tx.run("DELETE FROM login_failure WHERE key = %(key)s AND at = %(at)s", key=key, at=machine)
             return UUID(str(account["account_id"]))
         await tx.run("DELETE FROM login_failure WHERE at <= %(old)s", old=machine - WINDOW)
         await audit.record(

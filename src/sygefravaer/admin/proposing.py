@@ -195,5 +195,7 @@ async def _route_plan(office: Office, asked: RouteAsked) -> tuple[dict[str, Any]
 
 async def _replay_plan(office: Office, asked: ReplayAsked) -> tuple[dict[str, Any], dict[str, Any]]:
     kept = Parked(store=office.store, vault=office.vault, environment=office.environment)
+    if asked.cause is not None:
+        check_words(asked.cause, "The cause")
     selection = Selection(**asked.model_dump() | {"ids": tuple(asked.ids)})
     return selection.plain(), (await kept.plan(selection, now=office.clock.now())).plain()

@@ -126,7 +126,9 @@ class Provider:
             )
         except (jwt.PyJWTError, StopIteration) as error:
             raise LoginRefused("The provider's word cannot be checked.") from error
-        if claims.get("azp", self.login.client_id) != self.login.client_id:
+        # OpenID Connect Core 3.1.3.7, 4 and 5: a word for several says for whom it was made.
+        for_several = isinstance(claims["aud"], list) and len(claims["aud"]) > 1
+        if claims.get("azp", None if for_several else self.login.client_id) != self.login.client_id:
             raise LoginRefused("The provider's word is for somebody else.")
         return claims
 

@@ -25,7 +25,9 @@ from sygefravaer.store import Tx
 router: Final = rest.router("registers")
 
 PEM_MAX: Final = 32 * 1024
+SHOWN: Final = 100  # obligations that the list of endings names of a certificate; the number counts more
 Operator = Annotated[User, Depends(needs(Role.OPERATOR))]
+Vendor = Annotated[User, Depends(needs(Role.VENDOR))]
 Registrar = Annotated[User, Depends(needs(Role.VENDOR, Role.OPERATOR))]
 Party = Annotated[User, Depends(needs(Role.VENDOR, Role.MUNICIPALITY, Role.OPERATOR))]
 Mail = Annotated[str, StringConstraints(max_length=200, pattern=r"^[^@\s\x00-\x1f\x7f]+@[^@\s\x00-\x1f\x7f]+$")]
@@ -229,8 +231,8 @@ async def list_certificates(system: UUID, user: Signed, office: In) -> list[Cert
 
 
 @router.post("/systems/{system}/certificates", status_code=201)
-async def add_certificate(system: UUID, asked: NewCertificate, user: Registrar, office: In) -> Certificate:
-    """Register a certificate. The one before it goes on opening until it ends or is withdrawn."""
+async def add_certificate(system: UUID, asked: NewCertificate, user: Vendor, office: In) -> Certificate:
+    """Register a certificate, as the vendor only. The one before it goes on opening until it ends or is withdrawn."""
     async with office.store.tx() as tx:
         return await certificates.add_certificate(
             tx,
@@ -266,11 +268,15 @@ async def list_ending(
             now=office.clock.now(),
             machine=office.machine(),
         )
-    return [await _ending(office, one) for one in found]
+    return [await _ending(office, user, one) for one in found]
 
 
-async def _ending(office: Office, one: Ending) -> dict[str, Any]:
-    owed = [] if one.renewed else await obligations.owed(office.store, owner=one.certificate.system_id)
+async def _ending(office: Office, user: User, one: Ending) -> dict[str, Any]:
+    """Say what would stop; of the obligations a municipality sees its own."""
+    owed: list[obligations.Obligation] = []
+    if not one.renewed:
+        mine = None if user.everywhere or one.vendor_cvr == user.cvr else user.cvr
+        owed = await obligations.owed(office.store, owner=one.certificate.system_id, municipality=mine)
     return {
         "thumbprint": one.certificate.thumbprint,
         "system_id": one.certificate.system_id,
@@ -282,6 +288,7 @@ async def _ending(office: Office, one: Ending) -> dict[str, Any]:
         "agreements": one.agreements,
         "routes": one.routes,
         "open_obligations": len(owed),
+        "obligations": [each.plain(office.clock.now()) for each in owed[:SHOWN]],
     }
 
 

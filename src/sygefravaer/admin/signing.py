@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hmac
+import ipaddress
 from datetime import datetime
 from typing import Annotated, Final
 from uuid import UUID
@@ -54,7 +55,7 @@ async def sign_in(asked: Credentials, request: Request, response: Response, offi
         office.vault,
         login=asked.login,
         password=asked.password,
-        address=request.client.host if request.client else "",
+        address=_address(request),
         now=office.clock.now(),
         machine=office.machine(),
     )
@@ -68,6 +69,12 @@ async def sign_in(asked: Credentials, request: Request, response: Response, offi
         raise NotThere
     set_cookie(response, secret)
     return Session.of(user)
+
+
+def _address(request: Request) -> str:
+    """Say from where somebody signs in; nothing of a proxy on this machine, behind which everybody has one address."""
+    host = request.client.host if request.client else ""
+    return "" if not host or ipaddress.ip_address(host).is_loopback else host
 
 
 @router.get("/session")
@@ -208,7 +215,7 @@ async def list_tokens(user: Signed, office: In) -> list[Token]:
 
 @own_tokens.post("/tokens", status_code=201)
 async def make_token(asked: TokenAsked, user: Signed, office: In) -> NewToken:
-    """Make a token of one's own account, for programs: it may do what the account may, for a year."""
+    """Make a token of one's own account, for programs: it may do what the account may, for ninety days."""
     async with office.store.tx() as tx:
         secret, token = await accounts.make_token(
             tx, user.id, name=asked.name, by=user.actor, now=office.clock.now(), machine=office.machine()

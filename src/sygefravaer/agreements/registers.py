@@ -146,7 +146,8 @@ async def register_certificate(
         " %(now)s)"
         " ON CONFLICT (environment, thumbprint) DO UPDATE SET system_id = EXCLUDED.system_id, active = true,"
         " valid_from = EXCLUDED.valid_from, valid_to = EXCLUDED.valid_to, name = EXCLUDED.name, cvr = EXCLUDED.cvr,"
-        " not_before = EXCLUDED.not_before, not_after = EXCLUDED.not_after",
+        " not_before = EXCLUDED.not_before, not_after = EXCLUDED.not_after,"
+        " pem = coalesce(EXCLUDED.pem, certificate.pem)",
         pem=pem,
         name=identity.name,
         cvr=identity.cvr,
