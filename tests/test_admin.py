@@ -15,7 +15,7 @@ import aiohttp
 import pytest
 from lxml import html
 
-from sygefravaer.admin import application
+from sygefravaer.admin.pages import application
 from sygefravaer.clock import SystemClock
 from sygefravaer.control import Door
 from sygefravaer.endpoint import Server

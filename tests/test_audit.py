@@ -3,14 +3,13 @@
 
 import asyncio
 import contextlib
-import re
 from datetime import UTC, datetime
 from uuid import uuid4
 
 import pytest
 
 from sygefravaer import audit
-from sygefravaer.audit import Anchor, Event, Kind, Sealer
+from sygefravaer.audit import GRAMMAR, Anchor, Event, Kind, Sealer, sealing, verifying
 from sygefravaer.errors import StoreUnavailable, UsageError
 
 NOW = datetime(2026, 3, 2, 9, tzinfo=UTC)
@@ -23,7 +22,11 @@ async def store(make_store):
 
 @pytest.fixture
 def key(tmp_path):
-    return audit.create_key(tmp_path / "audit.key")
+    """The key of the chain, by which this process signs what it writes."""
+    made = audit.create_key(tmp_path / "audit.key")
+    audit.sign_with(made)
+    yield made
+    audit.sign_with(None)
 
 
 @pytest.fixture
@@ -43,8 +46,10 @@ async def tamper(store, statement):
 
 def test_every_event_is_an_object_and_what_became_of_it():
     """One grammar for all: a reader can filter by object or by outcome."""
-    assert all(re.fullmatch(r"[a-z]+\.[a-z]+", event) for event in Event)
+    assert [event for event in Event if not GRAMMAR.fullmatch(event)] == []
     assert all(event.name.lower() == event.replace(".", "_") for event in Event)
+    assert {event.thing for event in Event} >= {"call", "lookup", "message", "audit"}
+    assert not any(GRAMMAR.fullmatch(text) for text in ("call.refuse", "call", "Call.refused", "call.was.refused"))
 
 
 async def test_a_row_says_who_what_for_whom_about_whom_and_what_came_of_it(store):
@@ -187,7 +192,8 @@ async def test_rows_that_are_put_back_after_others_took_their_place_are_found(st
 
 async def test_a_chain_longer_than_a_batch_is_sealed_and_verified(store, sealer, key, monkeypatch):
     """Batches are no seams."""
-    monkeypatch.setattr(audit, "_BATCH", 3)
+    monkeypatch.setattr(sealing, "BATCH", 3)
+    monkeypatch.setattr(verifying, "PAGE", 3)
     await write(store, 10)
     assert await sealer.seal() == 10
     await tamper(store, "UPDATE audit SET code = 'x' WHERE seq = 7")
@@ -199,7 +205,7 @@ async def test_one_sealer_works_at_a_time(store, sealer, embedded, key):
     """Another node's sealer finds the lock held and leaves it."""
     await write(store)
     async with store.tx() as tx:
-        assert (await tx.one(audit._LOCK))["held"]
+        assert (await tx.one(sealing.LOCK))["held"]
         assert await sealer.seal() == 0
     sealed = await asyncio.gather(*(sealer.seal() for _ in range(4)))
     assert sum(sealed) == 1
@@ -218,7 +224,7 @@ async def test_rows_that_commit_late_are_sealed_when_they_do(store, sealer, key)
 
 async def test_a_running_sealer_seals_anchors_and_ends_with_nothing_left(store, sealer, key, tmp_path, monkeypatch):
     """At most a second behind while it runs, complete when it has stopped."""
-    monkeypatch.setattr(audit, "SEAL_EVERY", 0.01)
+    monkeypatch.setattr(sealing, "SEAL_EVERY", 0.01)
     task = asyncio.create_task(sealer.run())
     await write(store, 2)
     async with asyncio.timeout(5):
@@ -229,13 +235,13 @@ async def test_a_running_sealer_seals_anchors_and_ends_with_nothing_left(store, 
     await asyncio.wait_for(task, 5)
     report = await audit.verify(store, key=key, anchors=audit.read_anchors(tmp_path / "anchors"))
     assert (report.sealed, report.unsealed, report.findings) == (3, 0, ())
-    assert audit.read_anchors(tmp_path / "anchors")[-1].seq == 3
+    assert {anchor.seq for anchor in audit.read_anchors(tmp_path / "anchors")} >= {3}
     assert (tmp_path / "anchors").stat().st_mode & 0o777 == 0o600
 
 
 async def test_a_sealer_waits_for_a_database_that_is_away(store, key, tmp_path, monkeypatch):
     """A lost connection is no end of the sealing."""
-    monkeypatch.setattr(audit, "SEAL_EVERY", 0.01)
+    monkeypatch.setattr(sealing, "SEAL_EVERY", 0.01)
 
     class Flaky:
         fails = 2
@@ -298,7 +304,7 @@ async def test_an_anchor_that_a_full_disk_cut_off_does_not_spoil_the_next(store,
 
     await sealer.anchor()
     anchors = audit.read_anchors(path)
-    assert [anchor.seq for anchor in anchors] == [1, 1]
+    assert [anchor.seq for anchor in anchors] == [1, 1, 1]  # the head file's first
     assert path.read_bytes().startswith(whole)
     assert (await audit.verify(store, key=key, anchors=anchors)).findings == ()
 

@@ -136,9 +136,34 @@ def test_a_gateway_in_production_seals_its_audit(tmp_path: Path) -> None:
     unsealed = gateway.replace('control = "run/ksd.sock"\nclock = "movable"\nclock_ahead = 3\n', "")
 
     assert "`audit.key`" in refused(tmp_path, unsealed).text
-    config = load(write(tmp_path, unsealed + '\n[audit]\nkey = "k"\nanchor = "a"\n'))
+    sealed = unsealed.replace("[listen]\n", '[listen]\ncrl = "c"\n') + '\n[audit]\nkey = "k"\nanchor = "a"\n'
+    config = load(write(tmp_path, sealed))
     assert config.audit is not None
     assert config.audit.anchor == tmp_path / "a"
+
+
+def test_a_gateway_in_production_knows_who_is_revoked(tmp_path: Path) -> None:
+    """By a list that others keep, by lists that it fetches, or by the proxy before it."""
+    gateway = KSD.replace('part = "ksd"\n', 'part = "gateway"\nenvironment = "production"\n')
+    sealed = gateway.replace('control = "run/ksd.sock"\nclock = "movable"\nclock_ahead = 3\n', "")
+    sealed += '\n[audit]\nkey = "k"\nanchor = "a"\n'
+
+    assert "`listen.crl`" in refused(tmp_path, sealed).text
+    for known in (
+        sealed.replace("[listen]\n", '[listen]\ncrl = "c"\n'),
+        sealed.replace("[listen]\n", '[listen]\nproxies = ["10.0.0.1"]\n'),
+        sealed + '[revocation]\ncache = "r"\nlists = ["http://crl.example/ca.crl"]\n',
+    ):
+        assert load(write(tmp_path, known)).part is Kind.GATEWAY
+
+
+def test_mail_in_production_goes_by_tls(tmp_path: Path) -> None:
+    """Where a mail goes, and that it went, is nobody else's business."""
+    mails = '[mail]\nhost = "h"\nsender = "a@b.example"\ntls = "none"\n'
+    plain = KSD.replace('control = "run/ksd.sock"\nclock = "movable"\nclock_ahead = 3\n', "")
+    assert load(write(tmp_path, plain + mails)).mail is not None
+    production = plain.replace('part = "ksd"\n', 'part = "ksd"\nenvironment = "production"\n')
+    assert "`mail.tls`" in refused(tmp_path, production + mails).text
 
 
 def test_a_file_that_is_no_settings_file(tmp_path: Path) -> None:
@@ -164,7 +189,7 @@ def test_the_documented_examples_are_valid(tmp_path: Path) -> None:
 
     loaded = [load(write(tmp_path, text)) for text in examples]
 
-    assert [config.part for config in loaded] == [Kind.GATEWAY, Kind.ADMIN, Kind.KSD]
+    assert [config.part for config in loaded] == [Kind.GATEWAY, Kind.ADMIN, Kind.PROBER, Kind.KSD]
     assert all(isinstance(config, Config) for config in loaded)
 
 

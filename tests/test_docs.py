@@ -41,6 +41,13 @@ def test_every_refusal_of_a_delivery_or_route_is_documented_with_its_hint(error)
     assert f"| `{error.code}` | {error.who} | {error.hint} |" in ERRORS.splitlines()
 
 
+@pytest.mark.parametrize("error", errors.AdminRefused.__subclasses__())
+def test_every_refusal_of_the_administration_is_documented_with_its_hint(error):
+    """Code, status, who acts and what to try stand in one row."""
+    assert error.hint
+    assert f"| `{error.code}` | {error.status} | {error.who} | {error.hint} |" in ERRORS.splitlines()
+
+
 def test_every_fejlkode_is_documented():
     """The table holds the codes of the data file, no more and no fewer."""
     with (SOURCE / "contract" / "data" / "fejlkoder.csv").open(encoding="utf-8", newline="") as file:

@@ -13,6 +13,8 @@ import pytest
 from conversing import ANSWER, EVENT, answer, event, final, say
 from corridor import SYSTEMS, VIBORG, Corridor, besked_id, fine, message
 from switching import refuse
+from sygefravaer.agreements import Actor
+from sygefravaer.agreements.organisations import add_organisation, change_organisation, ensure_municipalities
 from sygefravaer.contract import conversations
 from sygefravaer.contract.codec import decode_request
 from sygefravaer.contract.conversations import Answers, Asks, Topic, Withdraws
@@ -22,6 +24,7 @@ from sygefravaer.delivery.obligations import Kind
 from sygefravaer.delivery.story import story
 from sygefravaer.errors import NoSuchMessage, NothingOwed, Refused
 from sygefravaer.lanes import Lanes
+from sygefravaer.mail import letters
 
 REQUEST, EXTENSION = "SendAnmodningForlaengelse", "SendForretningsSvarForlaengelse"
 NOW = datetime(2026, 3, 2, 9, tzinfo=UTC)  # a Monday
@@ -30,7 +33,7 @@ TUESDAY_ENDS = datetime(2026, 3, 3, 23, tzinfo=UTC)
 
 @pytest.fixture
 async def corridor(make_store, vault, clock, pki):
-    store = await make_store("agreements", "audit", "lanes", "delivery", size=8)
+    store = await make_store("agreements", "audit", "mail", "lanes", "delivery", size=8)
     async with Corridor(store, vault, clock, pki, budget=10, lanes=Lanes(jitter=lambda: 1.0)) as made:
         yield made
 
@@ -190,6 +193,26 @@ async def test_reminders_are_given_once_when_due_and_a_week_later(corridor, cloc
         (besked_id(question), SYSTEMS["viborg"], number) for number in (1, 2)
     ]
     assert [each.getMessage() for each in caplog.records].count("obligation.reminded") == 2
+
+
+async def test_reminder_goes_by_mail_to_municipality_and_vendor(corridor, clock):
+    """In the transaction of the reminder, and nobody's number in it."""
+    by = Actor(user="test", organisation=VIBORG)
+    async with corridor.store.tx() as tx:
+        await ensure_municipalities(tx, by=by, now=NOW)
+        await change_organisation(tx, VIBORG, version=1, name=None, mailbox="jobcenter@viborg.example", by=by, now=NOW)
+        await add_organisation(tx, cvr="12345674", name="Fag", mailbox="drift@fag.example", by=by, now=NOW)
+    question = await sent(corridor, EVENT, event(uuid4()))
+    clock.set(TUESDAY_ENDS)
+    assert await obligations.Reminders(corridor.store, clock).give() == 1
+    async with corridor.store.read() as tx:
+        told = await letters(tx)
+
+    assert {one.address for one in told} == {"jobcenter@viborg.example", "drift@fag.example"}
+    assert {one.kind for one in told} == {"answer_overdue"}
+    assert all(str(besked_id(question)) in one.body and "påmindelse nr. 1" in one.body for one in told)
+    cpr = next(question.iter("{*}CprNummer")).text
+    assert not any(cpr in one.body + one.subject for one in told)
 
 
 async def test_the_worker_reminds(corridor, clock):

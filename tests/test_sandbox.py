@@ -119,7 +119,7 @@ async def test_it_says_what_a_stranger_needs(up: Up) -> None:
     told = json.loads(up.layout.summary.read_text())
 
     assert told == up.summary
-    assert set(told) == {"gateway", "admin", "ca", "systems", "cases"}
+    assert set(told) == {"gateway", "admin", "ca", "systems", "cases", "accounts"}
     assert set(told["gateway"]) == {"sygefravaer", "sygefravaer_jc"}
     assert [(system["name"], system["role"]) for system in told["systems"]] == [
         ("viborg", "jobcenter"),
@@ -133,6 +133,16 @@ async def test_it_says_what_a_stranger_needs(up: Up) -> None:
     assert all(
         set(case) == {"cpr", "sags_id", "nemrefusions_id", "municipality_cvr", "state"} for case in told["cases"]
     )
+    assert sorted(role for one in told["accounts"] for role in one["roles"]) == [
+        *("auditor", "municipality", "operator", "operator", "vendor"),
+    ]
+    for one in told["accounts"]:
+        signing = {"login": one["login"], "password": one["password"]}
+        async with (
+            aiohttp.ClientSession() as session,
+            session.post(told["admin"] + "api/v1/session", json=signing) as signed,
+        ):
+            assert (signed.status, (await signed.json())["roles"]) == (201, one["roles"])
     assert up.said[0].startswith("Starting PostgreSQL")
 
 

@@ -16,7 +16,7 @@ import signal
 import ssl
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Iterator, Mapping
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -25,23 +25,40 @@ from uuid import UUID
 
 import uvloop
 
-from sygefravaer import __version__, agreements, audit, delivery, failpoint, jobcenter, ksd, lanes, ledger
+from sygefravaer import (
+    __version__,
+    admin,
+    advice,
+    agreements,
+    audit,
+    delivery,
+    failpoint,
+    jobcenter,
+    ksd,
+    lanes,
+    ledger,
+    mail,
+    status,
+    usage,
+)
 from sygefravaer.client import Client, client_tls
 from sygefravaer.clock import Clock, MovableClock, SystemClock
-from sygefravaer.config import Config, Database, Kind, Surroundings, Time
+from sygefravaer.config import Config, Database, Kind, Surroundings, Time, Unknown
 from sygefravaer.contract.operations import Environment, Service
 from sygefravaer.contract.plain import to_plain
+from sygefravaer.contract.values import Cpr
 from sygefravaer.control import Act, Door, Fields, Json, clock_act, head, offered
-from sygefravaer.delivery import Clients, Delivery, obligations
+from sygefravaer.delivery import SEALED, Clients, Delivery, obligations
 from sygefravaer.endpoint import App, HttpDoor, Peers, Server, server_tls
-from sygefravaer.errors import StoreUnavailable, UsageError
+from sygefravaer.errors import Refused, StoreUnavailable, UsageError
 from sygefravaer.gateway import Gateway
 from sygefravaer.jobcenter import Jobcenter
 from sygefravaer.ksd import Ksd
 from sygefravaer.law import Law
-from sygefravaer.store import Store, migrate
+from sygefravaer.revocation import Revocation, read_authorities
+from sygefravaer.store import Sealed, Store, migrate
 from sygefravaer.telemetry import start_logging, tell_supervisor
-from sygefravaer.vault import Vault
+from sygefravaer.vault import KeySource, Vault
 
 LOG: Final = logging.getLogger(__name__)
 
@@ -53,6 +70,10 @@ PLATFORM: Final[Rooms] = (
     ("audit", audit.MIGRATIONS),
     ("lanes", lanes.MIGRATIONS),
     ("delivery", delivery.MIGRATIONS),
+    ("admin", admin.MIGRATIONS),
+    ("status", status.MIGRATIONS),
+    ("mail", mail.MIGRATIONS),
+    ("usage", usage.MIGRATIONS),
 )
 """The rooms that own tables in the platform's schema, in the order in which their migrations run."""
 
@@ -62,9 +83,16 @@ PARTY: Final[Rooms] = (("lanes", lanes.MIGRATIONS), ("ledger", ledger.MIGRATIONS
 
 def rooms_of(kind: Kind) -> Rooms:
     """Give the rooms that own tables in the schema of a part, in the order in which their migrations run."""
-    if kind is Kind.GATEWAY:
+    if kind in {Kind.GATEWAY, Kind.ADMIN, Kind.PROBER}:
         return PLATFORM
     return (*PARTY, (kind.value, ksd.MIGRATIONS if kind is Kind.KSD else jobcenter.MIGRATIONS))
+
+
+def sealed_of(kind: Kind) -> tuple[Sealed, ...]:
+    """Give every sealed column in the schema of a part."""
+    if kind is Kind.GATEWAY:
+        return (*SEALED, *audit.SEALED)
+    return ksd.SEALED if kind is Kind.KSD else jobcenter.SEALED
 
 
 QUIET_ACTS: Final = frozenset({"health", "due", "clock", "obligations"})
@@ -143,10 +171,16 @@ class Part(ABC):
 
     async def _opened_store(self, stack: AsyncExitStack, rooms: Rooms) -> tuple[Store, Vault]:
         config = self.config
-        vault = Vault.from_file(given(config.vault, "vault"))
+        vault = open_vault(config)
         store = await open_store(given(config.database, "database"), rooms, now=self.clock.now())
         stack.push_async_callback(store.close)
         return store, vault
+
+    def _signing(self, stack: AsyncExitStack) -> bytes | None:
+        """Sign what this part writes to the record, as long as it runs; give the key, if the settings name one."""
+        key = None if self.config.audit is None else audit.read_key(self.config.audit.key)
+        stack.callback(audit.sign_with, audit.sign_with(key))
+        return key
 
     def _lanes(self, *, lease: timedelta = lanes.LEASE) -> lanes.Lanes:
         # Time that is moved can be moved the same way again: so nothing in it is left to chance.
@@ -155,11 +189,13 @@ class Part(ABC):
 
     def _peers(self, stack: AsyncExitStack) -> Peers:
         listen = self.config.listen
-        peers = Peers(trusted=listen.proxies, trust_unix=listen.uds is not None, tls=self._tls)
+        watching = revocation_watch(self.config)
+        peers = Peers(trusted=listen.proxies, trust_unix=listen.uds is not None, tls=self._tls, revocation=watching)
+        if watching is not None:
+            stack.callback(self._keep(watching.run(), "revocation").cancel)
         if listen.crl is not None:
             peers.reload([listen.crl])
-            watching = self._keep(watch(peers, listen.crl), "revocation list")
-            stack.callback(watching.cancel)
+            stack.callback(self._keep(watch(peers, listen.crl), "revocation list").cancel)
         return peers
 
     async def _serve(self, stack: AsyncExitStack, app: App) -> None:
@@ -246,6 +282,7 @@ class GatewayPart(Part):
 
     async def _open(self, stack: AsyncExitStack) -> Acts:
         config = self.config
+        key = self._signing(stack)
         store, vault = await self._opened_store(stack, PLATFORM)
         clients = Clients(own_tls(config), timeout=config.delivery.timeout)
         stack.push_async_callback(clients.close)
@@ -269,8 +306,8 @@ class GatewayPart(Part):
             contact=config.contact,
             budget=config.delivery.budget,
         )
-        if config.audit is not None:
-            sealer = audit.Sealer(store, key=audit.read_key(config.audit.key), anchor=config.audit.anchor)
+        if config.audit is not None and key is not None:
+            sealer = audit.Sealer(store, key=key, anchor=config.audit.anchor)
             sealing = self._keep(seal(sealer), "sealer")
 
             async def seal_the_rest() -> None:
@@ -279,6 +316,8 @@ class GatewayPart(Part):
                 sealing.cancel()
 
             stack.push_async_callback(seal_the_rest)
+        for name, work in self._beside(store, vault):
+            stack.callback(self._keep(work, name).cancel)
         working = self._keep(carrier.run(), "worker")
 
         async def rest() -> None:
@@ -344,14 +383,67 @@ class GatewayPart(Part):
 
         return {"health": health, "due": due, **offered({"accepted": accepted, "obligations": owed})}
 
+    def _beside(self, store: Store, vault: Vault) -> Iterator[tuple[str, Coroutine[Any, Any, None]]]:
+        """Give the work that no call waits for: counting use, looking for what to tell, sending mail."""
+        config, environment = self.config, Environment(self.config.environment.value)
+        mails = config.mail
+        if config.audit is not None:  # what is not sealed has no number to count by
+            yield "usage", usage.Counter(store, self.clock).run()
+        parked = delivery.Parked(store=store, vault=vault, environment=environment)
+        operator = None if mails is None else mails.operator
+        lookout = advice.Lookout(store, parked, environment=environment, clock=self.clock, operator=operator)
+        yield "advice", lookout.run()
+        if mails is not None:
+            yield "mail", mail.Postman(store, mail.Server.of(mails), every=mails.every).run()
+
+
+class ProberPart(Part):
+    """Measures the service from outside, as a registered system, and writes the status record."""
+
+    async def _open(self, stack: AsyncExitStack) -> Acts:
+        config = self.config
+        wanted = given(config.probe, "probe")
+        store = await open_store(given(config.database, "database"), PLATFORM, now=self.clock.now())
+        stack.push_async_callback(store.close)
+        prober = status.Prober(
+            store=store,
+            clock=self.clock,
+            environment=Environment(config.environment.value),
+            target=status.Target(
+                gateway=given(config.gateway_url, "gateway_url"),
+                system_id=given(config.system_id, "system_id"),
+                municipality=wanted.municipality,
+                number=probe_number(wanted.number),
+                tls=own_tls(config),
+                patience=wanted.timeout,
+            ),
+            by=config.title,
+            every=wanted.every,
+        )
+        stack.callback(self._keep(prober.run(), "prober").cancel)
+        return {}
+
+
+def probe_number(text: str | None) -> Cpr | None:
+    """Read the number of which the prober asks; raises `UsageError`, which does not show it."""
+    try:
+        return None if text is None else Cpr.parse(text)
+    except Refused:
+        raise UsageError("SettingWrong", "The setting `probe.number` is no personal number: ten digits.") from None
+
 
 class AdminPart(Part):
     """The pages and the JSON for those who run the platform."""
 
     async def _open(self, stack: AsyncExitStack) -> Acts:
-        from sygefravaer.admin import application  # noqa: PLC0415  FastAPI takes longer to load than all the rest
+        from sygefravaer.admin import building, pages  # noqa: PLC0415  FastAPI takes longer to load than all the rest
 
-        await self._serve(stack, cast("App", application(self.config.parts, clock=self.clock)))
+        office = None
+        if self.config.database is not None:
+            self._signing(stack)
+            store, vault = await self._opened_store(stack, PLATFORM)
+            office = await building.office_for(self.config, store, vault, self.clock)
+        await self._serve(stack, cast("App", pages.application(self.config.parts, clock=self.clock, office=office)))
         return {}
 
 
@@ -402,6 +494,7 @@ _BUILDERS: Final[Mapping[Kind, type[Part]]] = {
     Kind.ADMIN: AdminPart,
     Kind.KSD: PartyPart,
     Kind.JOBCENTER: PartyPart,
+    Kind.PROBER: ProberPart,
 }
 
 
@@ -430,6 +523,24 @@ async def watch(peers: Peers, crl: Path) -> None:
             LOG.warning("crl.unreadable", extra={"code": error.code})
 
 
+def revocation_watch(config: Config) -> Revocation | None:
+    """Build what knows which certificates are revoked, with what an earlier process has kept; None: not asked for."""
+    wanted = config.revocation
+    if wanted is None:
+        return None
+    made = Revocation(
+        authorities=read_authorities(given(config.listen.ca, "listen.ca")),
+        cache=wanted.cache,
+        lists=wanted.lists,
+        responders=wanted.responders,
+        every=wanted.every,
+        patience=wanted.timeout,
+        admit_unknown=wanted.unknown is Unknown.ADMIT,
+    )
+    made.load()
+    return made
+
+
 def _changed_at(path: Path) -> int | None:
     try:
         return path.stat().st_mtime_ns
@@ -445,6 +556,17 @@ def given(setting: SettingT | None, name: str) -> SettingT:
     if setting is None:
         raise UsageError("SettingMissing", f"The setting `{name}` is missing, and this part needs it.")
     return setting
+
+
+def key_source(config: Config) -> KeySource:
+    """Give where the key comes from that opens the vault."""
+    told = config.vault_key
+    return KeySource() if told is None else KeySource(file=told.file, command=told.command)
+
+
+def open_vault(config: Config) -> Vault:
+    """Open the vault that the settings name."""
+    return Vault.from_file(given(config.vault, "vault"), key_source(config))
 
 
 def own_tls(config: Config) -> ssl.SSLContext:

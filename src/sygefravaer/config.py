@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final, Union, get_args, get_origin, get_type_hints
+from urllib.parse import urlsplit
 from uuid import UUID
 
 from sygefravaer.errors import UsageError
@@ -28,6 +29,7 @@ class Kind(StrEnum):
     ADMIN = "admin"
     KSD = "ksd"
     JOBCENTER = "jobcenter"
+    PROBER = "prober"
 
 
 class Surroundings(StrEnum):
@@ -37,11 +39,30 @@ class Surroundings(StrEnum):
     PRODUCTION = "production"
 
 
+class Unknown(StrEnum):
+    """What becomes of a certificate of which nobody can say at present whether it is revoked."""
+
+    REFUSE = "refuse"
+    ADMIT = "admit"
+
+
+class MailTls(StrEnum):
+    """How the way to the mail server is kept private."""
+
+    STARTTLS = "starttls"
+    IMPLICIT = "implicit"
+    NONE = "none"
+
+
 class Time(StrEnum):
     """Which clock rules business time."""
 
     SYSTEM = "system"
     MOVABLE = "movable"
+
+
+RECEIPT_DAYS: Final = 400
+"""For so long at least the same message gets the same receipt, and what was done with it can be told."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,21 +118,104 @@ class Auditing:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Revoking:
+    """Where it is learnt which certificates are revoked, and where that is kept."""
+
+    cache: Path
+    lists: tuple[str, ...] = ()
+    responders: tuple[str, ...] = ()
+    every: float = 300.0
+    timeout: float = 30.0
+    unknown: Unknown = Unknown.REFUSE
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unwrapping:
+    """Where the key comes from that opens the vault: a file, or the standard output of a command."""
+
+    file: Path | None = None
+    command: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retaining:
+    """For how many days each class of data is kept."""
+
+    bodies: int = 90
+    receipts: int = 400
+    audit: int = 1826
+    access_log: int = 1826
+
+
+@dataclass(frozen=True, kw_only=True)
+class Login:
+    """
+    The OpenID provider at which people sign in to the administration, and how its claims are read.
+
+    `roles` are pairs `value=role`: whoever has this value in the claim of roles has that role here.
+    """
+
+    issuer: str
+    client_id: str
+    redirect: str
+    secret: Path | None = None
+    scope: str = "openid"
+    person_claim: str = "sub"
+    name_claim: str = "name"
+    cvr_claim: str = "cvr"
+    roles_claim: str = "roles"
+    roles: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probing:
+    """On whose behalf the prober looks up, whom, and how often."""
+
+    municipality: str
+    number: str | None = field(default=None, repr=False)
+    every: float = 60.0
+    timeout: float = 10.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mailing:
+    """The mail server, and from whom mails are."""
+
+    host: str
+    sender: str
+    port: int = 587
+    tls: MailTls = MailTls.STARTTLS
+    ca: Path | None = None
+    user: str | None = None
+    password: Path | None = None
+    operator: str | None = None
+    every: float = 5.0
+    timeout: float = 30.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Config:
     """Everything one part is told before it starts."""
 
     part: Kind
-    listen: Listen
+    listen: Listen = field(default_factory=Listen)
     name: str = ""
     environment: Surroundings = Surroundings.TEST
     contact: str = "Serviceplatformen Helpdesk"
     database: Database | None = None
     vault: Path | None = None
+    vault_key: Unwrapping | None = None
     law: Path | None = None
     codes: Path | None = None
     client: ClientTls | None = None
     audit: Auditing | None = None
+    revocation: Revoking | None = None
+    probe: Probing | None = None
+    mail: Mailing | None = None
+    authorities: Path | None = None
+    login: Login | None = None
     delivery: Delivering = field(default_factory=Delivering)
+    retention: Retaining = field(default_factory=Retaining)
     system_id: UUID | None = None
     gateway_url: str | None = None
     municipalities: tuple[str, ...] = ()
@@ -129,6 +233,7 @@ class Config:
 NEEDED: Final[Mapping[Kind, tuple[str, ...]]] = {
     Kind.GATEWAY: ("database", "vault", "client", "listen.certificate", "listen.key", "listen.ca"),
     Kind.ADMIN: (),
+    Kind.PROBER: ("database", "client", "system_id", "gateway_url", "probe"),
     Kind.KSD: (
         "database",
         "vault",
@@ -213,17 +318,67 @@ def _judge(config: Config, path: Path) -> None:
             f"`delivery.lease` in {path} is not longer than `delivery.timeout`: "
             "a second node would send what the first is still sending.",
         )
+    if config.probe is not None and not (config.probe.every and config.probe.timeout):
+        raise UsageError("SettingWrong", f"`probe.every` and `probe.timeout` in {path} are more than 0.")
+    if config.revocation is not None:
+        _judge_revocation(config.revocation, path)
+    _judge_keeping(config, path)
     if config.environment is Surroundings.PRODUCTION:
         _judge_production(config, path)
     if config.clock_ahead and config.clock is Time.SYSTEM:
         raise UsageError("SettingWrong", f'`clock_ahead` in {path} needs clock = "movable".')
 
 
+def _judge_revocation(revocation: Revoking, path: Path) -> None:
+    if not revocation.lists and not revocation.responders:
+        raise UsageError(
+            "SettingMissing", f"`revocation.lists` or `revocation.responders` is missing in {path}: nobody is asked."
+        )
+    for name, urls in (("lists", revocation.lists), ("responders", revocation.responders)):
+        if not all(_is_address(url) for url in urls):
+            raise UsageError(
+                "SettingWrong", f"`revocation.{name}` in {path} holds what is no http:// or https:// address."
+            )
+    if not revocation.every or not revocation.timeout:
+        raise UsageError("SettingWrong", f"`revocation.every` and `revocation.timeout` in {path} are more than 0.")
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return parts.scheme in {"http", "https"} and bool(parts.hostname) and "@" not in parts.netloc
+
+
+def _judge_keeping(config: Config, path: Path) -> None:
+    source, kept = config.vault_key, config.retention
+    if source is not None and (source.file is None) == (not source.command):
+        raise UsageError("SettingWrong", f"`vault_key` in {path} has either a `file` or a `command`.")
+    short = [name for name in ("receipts", "audit", "access_log") if getattr(kept, name) < RECEIPT_DAYS]
+    if short:
+        raise UsageError(
+            "SettingWrong", f"`retention.{short[0]}` in {path} is less than {RECEIPT_DAYS} days: so long a case lives."
+        )
+    if kept.bodies > kept.receipts:
+        raise UsageError("SettingWrong", f"`retention.bodies` in {path} is more than `retention.receipts`.")
+
+
 def _judge_production(config: Config, path: Path) -> None:
-    if config.part is Kind.GATEWAY and config.audit is None:
+    if config.mail is not None and config.mail.tls is MailTls.NONE:
+        raise UsageError("SettingWrong", f'`mail.tls` in {path} is "none", and in production mail goes by TLS.')
+    writes = config.part is Kind.GATEWAY or (config.part is Kind.ADMIN and config.database is not None)
+    if writes and config.audit is None:
         raise UsageError(
             "SettingMissing",
-            f"`audit.key` and `audit.anchor` are missing in {path}; a gateway in production seals.",
+            f"`audit.key` and `audit.anchor` are missing in {path}; in production the record is signed and sealed.",
+        )
+    listen = config.listen
+    by_itself = listen.uds is None and not listen.proxies  # behind a proxy, the proxy may check
+    if config.part is Kind.GATEWAY and by_itself and listen.crl is None and config.revocation is None:
+        raise UsageError(
+            "SettingMissing",
+            f"`revocation` and `listen.crl` are missing in {path}; a gateway in production must know who is revoked.",
         )
     if config.control is not None or config.parts:
         raise UsageError(

@@ -15,7 +15,12 @@ Every kind of error, what it is called, who must act, and whether trying again c
       StoreError               the database did not do it
         StoreUnavailable, CommitUnknown, Conflict, MigrationError
       DeliveryRefused          what a person wants done with messages or routes is not done
-        PlanChanged, NotParked, NoSuchMessage, NothingOwed, RouteStands
+        PlanChanged, NotParked, NoSuchMessage, NothingOwed, NoSuchMail, NoSuchAgreement,
+        RouteStands
+      AdminRefused             the administration does not do what a person or program asks of it; an HTTP status each
+        NotSignedIn, LoginRefused, TooManyLogins, NotAllowed, NotYours, TokenMissing, NotThere, FieldsWrong
+        BodyTooLarge, VersionMissing, VersionChanged, KeyReused, KeyBusy, MoveRefused, PreflightFailed, NotVisible
+        CertificateRefused, Taken, SamePerson, ProposalClosed, ProviderFailed
       ActRefused               a control door said no
       UsageError               a command, a setting or a file is wrong; nothing was started
         FieldRefused           so is a field that was given as JSON or on the command line
@@ -26,6 +31,7 @@ was found and where, what was wanted, and what to try.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import ClassVar, Final, Literal
 
@@ -409,11 +415,232 @@ class NothingOwed(DeliveryRefused):
     hint: ClassVar[str] = "`sygefravaer obligations list --kind unheard` shows whose end must still be told."
 
 
+class NoSuchMail(DeliveryRefused):
+    """There is no mail with this number."""
+
+    code = "NoSuchMail"
+    hint: ClassVar[str] = "`sygefravaer mail list` gives the numbers."
+
+
+class NoSuchAgreement(DeliveryRefused):
+    """There is no agreement with this id."""
+
+    code = "NoSuchAgreement"
+    hint: ClassVar[str] = "The administration shows the agreements and their ids; so does `sygefravaer explain access`."
+
+
 class RouteStands(DeliveryRefused):
     """On that day the route leads to this system at this address already."""
 
     code = "RouteStands"
     hint: ClassVar[str] = "`sygefravaer routes list` shows the routes; there is nothing to change."
+
+
+# --- what the administration answers as a problem ---
+
+
+class AdminRefused(SygefravaerError):
+    """
+    The administration did not do it.
+
+    `recorded`: a refusal that is a row in the record, with the rule that decided.
+    """
+
+    code = "AdminRefused"
+    who: ClassVar[Party] = Party.CALLER
+    status: ClassVar[int] = 409
+    recorded: ClassVar[bool] = False
+
+
+class NotSignedIn(AdminRefused):
+    """Nobody is signed in, or the session or token is not valid any more."""
+
+    code = "NotSignedIn"
+    status: ClassVar[int] = 401
+    hint: ClassVar[str] = "Sign in (POST /api/v1/session), or send a valid token as `Authorization: Bearer`."
+
+
+class LoginRefused(AdminRefused):
+    """The sign-in was refused."""
+
+    code = "LoginRefused"
+    status: ClassVar[int] = 401
+    hint: ClassVar[str] = "Check login and password; an operator can set a new password with `sygefravaer accounts`."
+
+
+class TooManyLogins(AdminRefused):
+    """There were too many refused sign-ins for this login or from this address."""
+
+    code = "TooManyLogins"
+    status: ClassVar[int] = 429
+    retryable: ClassVar[bool] = True
+    hint: ClassVar[str] = "Wait a quarter of an hour, then sign in with the right password."
+
+
+class NotAllowed(AdminRefused):
+    """The signed-in person has no role that may do this."""
+
+    code = "NotAllowed"
+    status: ClassVar[int] = 403
+    recorded: ClassVar[bool] = True
+    hint: ClassVar[str] = "GET /api/v1/session shows your roles; your organisation's administrator gives others."
+
+
+class NotYours(AdminRefused):
+    """This belongs to another organisation than the signed-in person's."""
+
+    code = "NotYours"
+    status: ClassVar[int] = 403
+    recorded: ClassVar[bool] = True
+    hint: ClassVar[str] = "Name your own organisation's CVR number."
+
+
+class TokenMissing(AdminRefused):
+    """A change within a session came without the session's CSRF token."""
+
+    code = "TokenMissing"
+    status: ClassVar[int] = 403
+    recorded: ClassVar[bool] = True
+    hint: ClassVar[str] = "Send the `csrf` of GET /api/v1/session in the header X-CSRF-Token."
+
+
+class NotThere(AdminRefused):
+    """
+    There is no such thing, or it is not for the signed-in person to see.
+
+    `foreign`: it is there, and not his; only the record says so.
+    """
+
+    code = "NotThere"
+    status: ClassVar[int] = 404
+    hint: ClassVar[str] = "The lists show what there is for you, with its id."
+
+    def __init__(self, *, foreign: bool = False) -> None:
+        self.foreign = foreign
+        super().__init__()
+
+
+class FieldsWrong(AdminRefused):
+    """Some fields are missing, unknown, or not what was wanted."""
+
+    code = "FieldsWrong"
+    status: ClassVar[int] = 422
+    hint: ClassVar[str] = "Compare the fields that are named with /api/v1/openapi.json."
+
+    def __init__(self, fields: tuple[tuple[str, str], ...] = ()) -> None:
+        self.fields = fields
+        super().__init__()
+
+
+class BodyTooLarge(AdminRefused):
+    """The body of the request is larger than anything that is wanted here."""
+
+    code = "BodyTooLarge"
+    status: ClassVar[int] = 413
+    hint: ClassVar[str] = "Send at most a megabyte."
+
+
+class VersionMissing(AdminRefused):
+    """A change needs the version that it is a change of."""
+
+    code = "VersionMissing"
+    status: ClassVar[int] = 428
+    hint: ClassVar[str] = "Read it first, and send its ETag as If-Match."
+
+
+class VersionChanged(AdminRefused):
+    """Somebody has changed it since it was read, and nothing was done."""
+
+    code = "VersionChanged"
+    status: ClassVar[int] = 412
+    hint: ClassVar[str] = "Read it again, look at it, and send the new ETag as If-Match."
+
+
+class KeyReused(AdminRefused):
+    """The Idempotency-Key has been used for another request."""
+
+    code = "KeyReused"
+    status: ClassVar[int] = 422
+    hint: ClassVar[str] = "Take a new key for a new request; the same key is for the same request sent again."
+
+
+class KeyBusy(AdminRefused):
+    """A request with this Idempotency-Key has begun and its end is not known."""
+
+    code = "KeyBusy"
+    status: ClassVar[int] = 409
+    retryable: ClassVar[bool] = True
+    hint: ClassVar[str] = "Send it again in a moment; if that goes on, look whether it was done and take a new key."
+
+
+class MoveRefused(AdminRefused):
+    """An agreement that stands as this one does cannot take this step."""
+
+    code = "MoveRefused"
+    hint: ClassVar[str] = "Read the agreement again; an agreement that has ended is followed by a new one."
+
+
+class PreflightFailed(AdminRefused):
+    """The request was not passed on, since it could not work as things stand."""
+
+    code = "PreflightFailed"
+    hint: ClassVar[str] = "Do what each check that did not pass says, and request again."
+
+    def __init__(self, checks: tuple[Mapping[str, object], ...]) -> None:
+        self.more = {"checks": list(checks)}
+        super().__init__()
+
+
+class NotVisible(AdminRefused):
+    """The service is for a display group that the system does not belong to."""
+
+    code = "NotVisible"
+    status: ClassVar[int] = 403
+    recorded: ClassVar[bool] = True
+    hint: ClassVar[str] = "Ask the operator to let the system into the display group."
+
+
+class CertificateRefused(AdminRefused):
+    """The certificate cannot be registered for this system."""
+
+    status: ClassVar[int] = 422
+    code = "CertificateRefused"
+    hint: ClassVar[str] = "Give one certificate in PEM, without its key, from an authority of this environment."
+
+
+class Taken(AdminRefused):
+    """There is one already."""
+
+    code = "Taken"
+    hint: ClassVar[str] = "Look it up in the list, and change that one."
+
+
+class SamePerson(AdminRefused):
+    """What one person has proposed another one confirms."""
+
+    code = "SamePerson"
+    status: ClassVar[int] = 403
+    recorded: ClassVar[bool] = True
+    hint: ClassVar[str] = (
+        "Let another operator look at it and confirm; another role or account of yours does not count."
+    )
+
+
+class ProposalClosed(AdminRefused):
+    """The proposal has been carried out or withdrawn."""
+
+    code = "ProposalClosed"
+    hint: ClassVar[str] = "Read the proposal; what is still wanted is a new one."
+
+
+class ProviderFailed(AdminRefused):
+    """The provider at which people sign in did not answer as it should."""
+
+    code = "ProviderFailed"
+    status: ClassVar[int] = 502
+    who: ClassVar[Party] = Party.OPERATOR
+    retryable: ClassVar[bool] = True
+    hint: ClassVar[str] = "Try again in a minute; the operator checks `login.issuer` and the provider."
 
 
 # --- doors of our own ---

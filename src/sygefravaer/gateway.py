@@ -65,7 +65,6 @@ LOG: Final = logging.getLogger(__name__)
 AHEAD: Final = timedelta(minutes=5)  # a message may be this much of the future,
 BEHIND: Final = timedelta(hours=72)  # and this old, when it is first seen
 ENVELOPE: Final = 1024  # bytes, more than the envelope has that a message goes on in
-USER: Final = "audit.user"  # what a sealed OnBehalfOfUser is
 
 _SERVICES: Final = {service.path: service for service in Service}
 
@@ -210,7 +209,7 @@ class Gateway:
             digest=b"" if operation.lookup else soap.digest(element),
             lane=f"{kind}:{person.hex() if kind == 'cpr' else key}",
             person=person,
-            user=self._vault.seal(user.encode(), context=USER) if user else None,
+            user=self._vault.seal(user.encode(), context=audit.USER) if user else None,
         )
 
     # --- admit: one statement reads, one writes and is its own transaction ---

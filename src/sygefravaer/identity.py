@@ -12,7 +12,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from functools import lru_cache
@@ -42,7 +42,8 @@ class Identity:
     """What a certificate says of its holder.
 
     `issuer` and `subject` are RFC 4514 texts. `serial_key` is the subject's serialNumber ("" when it has none);
-    `serial` is the certificate's own number at its issuer; `thumbprint` is SHA-256, hexadecimal, lower case.
+    `serial` is the certificate's own number at its issuer; `thumbprint` is SHA-256, hexadecimal, lower case;
+    `der` is the certificate itself.
     """
 
     issuer: str
@@ -55,6 +56,7 @@ class Identity:
     serial: int
     not_before: datetime
     not_after: datetime
+    der: bytes = field(default=b"", repr=False, compare=False)
 
 
 @lru_cache(maxsize=KEPT)
@@ -76,6 +78,7 @@ def from_der(der: bytes) -> Identity:
             serial=certificate.serial_number,
             not_before=certificate.not_valid_before_utc,
             not_after=certificate.not_valid_after_utc,
+            der=der,
         )
     except (ValueError, x509.InvalidVersion) as error:
         raise HttpRefusal(403, "The client certificate cannot be read.") from error

@@ -9,8 +9,8 @@ the sender's next attempt is a first one.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Final
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final
 
 from sygefravaer import failpoint
 from sygefravaer.clock import Clock
@@ -18,7 +18,7 @@ from sygefravaer.contract import codec
 from sygefravaer.contract.messages import SygefravaerResponse, TransportKvitteringType, kvittering_fejl
 from sygefravaer.endpoint import Call
 from sygefravaer.errors import Refused
-from sygefravaer.store import Store, Tx
+from sygefravaer.store import Sealed, Store, Tx
 from sygefravaer.vault import Vault
 
 MIGRATIONS: Final = (
@@ -47,6 +47,14 @@ _SEEN: Final = "SELECT digest, receipt FROM ledger WHERE sender = %(sender)s AND
 _KEEP: Final = "UPDATE ledger SET receipt = %(receipt)s WHERE sender = %(sender)s AND besked_id = %(besked_id)s"
 
 
+def _context(key: Mapping[str, Any]) -> str:
+    return f"ledger:{key['sender']}:{key['besked_id']}"
+
+
+SEALED: Final = (Sealed(table="ledger", column="receipt", context=_context, needs=("sender", "besked_id")),)
+"""The sealed column of the ledger."""
+
+
 class Ledger:
     """The receipts of one receiver."""
 
@@ -71,7 +79,7 @@ class Ledger:
 
     async def _given(self, tx: Tx, call: Call, apply: Callable[[Tx], Awaitable[TransportKvitteringType]]) -> bytes:
         key = {"sender": call.sender, "besked_id": call.besked_id}
-        context = f"ledger:{call.sender}:{call.besked_id}"
+        context = _context(key)
         now = self._clock.now()
         if not await tx.run(_ENTER, operation=call.operation.name, digest=call.digest, now=now, **key):
             seen = await tx.one(_SEEN, **key)

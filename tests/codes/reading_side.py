@@ -13,7 +13,7 @@ from lxml import etree, html
 
 from codes import tables, texts
 from codes.effects import facet
-from sygefravaer.admin import application
+from sygefravaer.admin.pages import application
 from sygefravaer.cli import cli
 from sygefravaer.client import client_tls
 from sygefravaer.contract import names

@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: MPL-2.0
-"""The administration: pages and JSON for people who run the platform, on a listener of their own."""
+"""
+The administration: pages and an API for people who run the platform, on a listener of their own.
 
-from sygefravaer.admin.pages import application
+`pages` and `rest` load a web framework, so whoever needs them names them; here is only what every start needs.
+"""
 
-__all__ = ["application"]
+from sygefravaer.admin.tables import MIGRATIONS
+
+__all__ = ["MIGRATIONS"]

@@ -22,6 +22,9 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from sygefravaer import __version__
+from sygefravaer.admin.office import Office
+from sygefravaer.admin.rest import PREFIX, api
+from sygefravaer.admin.service_status import add_status
 from sygefravaer.clock import Clock
 from sygefravaer.contract.coded import list_names, shown
 from sygefravaer.control import knock
@@ -54,8 +57,12 @@ class PartState:
     counts: Mapping[str, str] | None = None
 
 
-def application(parts: Mapping[str, Path], *, clock: Clock) -> FastAPI:
-    """Build the web application; `parts` are control sockets by the name of the part."""
+def application(parts: Mapping[str, Path], *, clock: Clock, office: Office | None = None) -> FastAPI:
+    """
+    Build the web application; `parts` are control sockets by the name of the part.
+
+    Without an `office` there is no API: an administration that has no database only shows the state of the parts.
+    """
     app = FastAPI(title="Sygefravaer administration", version=__version__, docs_url=None, redoc_url=None)
     pages = Environment(
         loader=PackageLoader("sygefravaer.admin"), autoescape=True, undefined=StrictUndefined, auto_reload=False
@@ -88,6 +95,9 @@ def application(parts: Mapping[str, Path], *, clock: Clock) -> FastAPI:
     async def stylesheet() -> Response:
         return Response(style, media_type="text/css; charset=utf-8")
 
+    if office is not None:
+        app.mount(PREFIX, api(office))
+        add_status(app, office)
     return app
 
 

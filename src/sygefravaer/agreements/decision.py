@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 from enum import StrEnum
@@ -12,6 +12,7 @@ from uuid import UUID
 
 from sygefravaer.contract.operations import Service
 from sygefravaer.errors import (
+    Party,
     PlatformFault,
     ServiceAgreementExpired,
     ServiceAgreementNotApproved,
@@ -102,14 +103,23 @@ class Facts:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Remedy:
+    """What would let a rule pass: who must do what."""
+
+    who: Party
+    what: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Step:
-    """One rule of a decision: what was found, whether it passed, and what nearly matched."""
+    """One rule of a decision: what was found, whether it passed, and if not, what nearly matched and what to do."""
 
     number: int
     rule: str
     found: str
     passed: bool
     near: tuple[str, ...] = ()
+    remedy: Remedy | None = None
 
     def __str__(self) -> str:
         """Write the step on one line."""
@@ -159,7 +169,7 @@ class Decision:
         return Grant(system_id=self.system_id, agreement_id=self.agreement_id, ended=self.error, route=self.route)
 
 
-Check = tuple[str, str, bool, tuple[str, ...], type[PlatformFault]]
+Check = tuple[str, str, bool, tuple[str, ...], type[PlatformFault], Remedy]
 
 ENDED: Final = (ServiceAgreementExpired, ServiceAgreementTerminated, ServiceAgreementSuspended)
 
@@ -186,8 +196,11 @@ def decide(facts: Facts) -> Decision:
     steps: list[Step] = []
     refusal: PlatformFault | None = None
     best = _best(facts)
-    for number, (rule, found, passed, near, error) in enumerate(_checks(facts, best), start=1):
-        steps.append(Step(number=number, rule=rule, found=found, passed=passed, near=() if passed else near))
+    for number, (rule, found, passed, near, error, remedy) in enumerate(_checks(facts, best), start=1):
+        missed = () if passed else near
+        steps.append(
+            Step(number=number, rule=rule, found=found, passed=passed, near=missed, remedy=None if passed else remedy)
+        )
         if not passed:
             refusal = error()
             refusal.add_note(str(steps[-1]))
@@ -202,33 +215,78 @@ def decide(facts: Facts) -> Decision:
 
 
 def _checks(facts: Facts, best: Agreement | None) -> Iterator[Check]:
-    """Give the checks in the order in which they are told: rule, what was found, passed, what is near, the fault."""
+    """Give the checks in the order of telling: rule, what was found, passed, what is near, the fault, what to do."""
     caller = facts.caller
     # 1. The certificate is registered, exactly this one.
     found = f"system {caller.system_id}" if caller else "no such issuer, subject and thumbprint"
     renewed = ("the same subject with another certificate: a renewed certificate must be registered",)
-    yield "the certificate is registered", found, caller is not None, renewed * facts.renewed, UserSystemNotFound
+    yield (
+        "the certificate is registered",
+        found,
+        caller is not None,
+        renewed * facts.renewed,
+        UserSystemNotFound,
+        _RENEW if facts.renewed else _REGISTER,
+    )
     if caller is None:
         return
     # 2. The registration of the certificate is in force.
     period = _period(caller.certificate_from, caller.certificate_to)
     in_force = caller.certificate_active and _covers(facts.on, caller.certificate_from, caller.certificate_to)
     found = f"{'active' if caller.certificate_active else 'withdrawn'}, {period}"
-    yield "the certificate's registration is in force", found, in_force, (), UserSystemInactive
+    remedy = _REGISTER_PERIOD if caller.certificate_active else _REPLACE
+    yield "the certificate's registration is in force", found, in_force, (), UserSystemInactive, remedy
     # 3. The system is active.
-    yield "the system is active", "open" if caller.active else "closed", caller.active, (), UserSystemInactive
+    found = "open" if caller.active else "closed"
+    yield "the system is active", found, caller.active, (), UserSystemInactive, _OPEN
     if facts.municipality_cvr is None:
         return
     # 4. There is an agreement for this service and this municipality.
     rule = f"there is an agreement about {facts.service} for {facts.municipality_cvr}"
-    yield rule, f"{len(facts.agreements)} found", best is not None, facts.near, ServiceAgreementNotFound
+    found = f"{len(facts.agreements)} found"
+    yield rule, found, best is not None, facts.near, ServiceAgreementNotFound, _REQUEST
     if best is None:
         return
     # 5.-9. The best of them is approved, not terminated, begun, not expired, not suspended.
     verdict = _verdict(best, facts.on)
     others = tuple(_outline(one) for one in facts.agreements if one is not best)
     for rule, error in _AGREEMENT_RULES:
-        yield rule, _outline(best), verdict is not error, others, error
+        yield rule, _outline(best), verdict is not error, others, error, _AGREEMENT_REMEDIES[error](best)
+
+
+_REGISTER: Final = Remedy(who=Party.CALLER, what="The vendor registers this certificate with the system that uses it.")
+_RENEW: Final = Remedy(
+    who=Party.CALLER,
+    what="The vendor registers the renewed certificate with the system, and until then calls with the one before.",
+)
+_REPLACE: Final = Remedy(
+    who=Party.CALLER,
+    what="The vendor calls with a certificate that has not been withdrawn, or registers this one again.",
+)
+_REGISTER_PERIOD: Final = Remedy(
+    who=Party.CALLER, what="The vendor registers the certificate for a period that covers the day of the call."
+)
+_OPEN: Final = Remedy(who=Party.OPERATOR, what="The operator opens the system again, or says why it was closed.")
+_REQUEST: Final = Remedy(
+    who=Party.CALLER, what="The vendor requests an agreement for this service, and the municipality approves it."
+)
+_NOT_APPROVED: Final[Mapping[Status, Remedy]] = {
+    Status.DRAFT: Remedy(who=Party.CALLER, what="The vendor sends the draft to the municipality as a request."),
+    Status.REQUESTED: Remedy(who=Party.MUNICIPALITY, what="The municipality approves the request that waits for it."),
+}
+_REQUEST_ANEW: Final = Remedy(
+    who=Party.CALLER, what="The vendor requests a new agreement, and the municipality approves it."
+)
+_AGREEMENT_REMEDIES: Final[Mapping[type[PlatformFault], Callable[[Agreement], Remedy]]] = {
+    ServiceAgreementNotApproved: lambda one: _NOT_APPROVED.get(one.status, _REQUEST_ANEW),
+    ServiceAgreementTerminated: lambda _: _REQUEST_ANEW,
+    ServiceAgreementNotYetValid: lambda one: Remedy(
+        who=Party.CALLER,
+        what=f"The vendor calls from {one.valid_from} on; the municipality can agree to an earlier day.",
+    ),
+    ServiceAgreementExpired: lambda _: _REQUEST_ANEW,
+    ServiceAgreementSuspended: lambda _: Remedy(who=Party.OPERATOR, what="The operator resumes the agreement."),
+}
 
 
 def _best(facts: Facts) -> Agreement | None:

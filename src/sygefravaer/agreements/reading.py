@@ -3,18 +3,19 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
-from typing import Final
+from datetime import date, datetime, timedelta
+from typing import Final, Protocol
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from sygefravaer.agreements.decision import Agreement, Caller, Decision, Facts, Grant, Route, Status, decide
 from sygefravaer.contract.operations import Environment, Service
 from sygefravaer.errors import UsageError
-from sygefravaer.identity import Identity
 from sygefravaer.store import Row, Tx
 
 DENMARK: Final = ZoneInfo("Europe/Copenhagen")
+YEARS: Final = range(1990, 2200)
+"""What a question about another day may be about: of others a day in Denmark cannot always be told."""
 
 _WAY: Final = """
 t.route_id, t.municipality_cvr AS route_cvr, t.system_id AS route_system, t.url, t.takes_substitute,
@@ -34,6 +35,23 @@ WHERE t.service = %(service)s AND t.municipality_cvr IN (%(municipality)s::text,
   AND t.system_id = %(system_id)s AND t.valid_from <= %(on)s
 ORDER BY t.municipality_cvr = '*', t.valid_from DESC, t.created_at DESC, t.route_id LIMIT 1
 """
+
+_RECEIVERS: Final = """
+SELECT DISTINCT t.system_id, t.url FROM route t JOIN system ts USING (system_id)
+WHERE ts.environment = %(environment)s AND t.service = %(service)s
+  AND t.valid_from <= %(on)s AND (t.valid_to IS NULL OR t.valid_to >= %(on)s)
+ORDER BY t.system_id, t.url"""
+
+_EXPIRING: Final = """
+SELECT a.agreement_id, a.service, a.municipality_cvr, a.valid_to, s.name, s.vendor_cvr FROM agreement a
+JOIN system s USING (system_id)
+WHERE s.environment = %(environment)s AND a.status IN ('approved', 'suspended')
+  AND a.valid_to BETWEEN %(on)s AND %(until)s
+  AND NOT EXISTS (
+      SELECT FROM agreement n WHERE n.system_id = a.system_id AND n.service = a.service
+        AND n.municipality_cvr = a.municipality_cvr AND n.status = 'approved'
+        AND n.valid_from <= a.valid_to + 1 AND (n.valid_to IS NULL OR n.valid_to > a.valid_to))
+ORDER BY a.valid_to, a.agreement_id"""
 
 _FACTS: Final = f"""
 SELECT c.system_id, s.name, s.active AS system_active, c.active AS certificate_active,
@@ -65,6 +83,22 @@ SELECT system_id FROM system
 WHERE environment = %(environment)s AND (system_id::text = %(named)s OR name = %(named)s)"""
 
 
+class Presented(Protocol):
+    """What the registers know a certificate by; an `Identity` is one."""
+
+    @property
+    def issuer(self) -> str:
+        """The issuer's name, RFC 4514."""
+
+    @property
+    def serial_key(self) -> str:
+        """The subject's serialNumber."""
+
+    @property
+    def thumbprint(self) -> str:
+        """SHA-256 of the certificate."""
+
+
 def danish_day(instant: datetime) -> date:
     """Say which day it is in Denmark."""
     return instant.astimezone(DENMARK).date()
@@ -72,7 +106,7 @@ def danish_day(instant: datetime) -> date:
 
 async def facts(
     tx: Tx,
-    identity: Identity,
+    identity: Presented,
     *,
     environment: Environment,
     service: Service,
@@ -126,7 +160,7 @@ async def facts(
 
 async def explain(
     tx: Tx,
-    identity: Identity,
+    identity: Presented,
     *,
     environment: Environment,
     service: Service,
@@ -152,9 +186,14 @@ async def system_named(tx: Tx, named: str, *, environment: Environment) -> UUID:
     return system_id
 
 
+async def system_names(tx: Tx) -> dict[UUID, str]:
+    """Give the name of every registered system."""
+    return {row["system_id"]: row["name"] for row in await tx.all("SELECT system_id, name FROM system")}
+
+
 async def authorise(
     tx: Tx,
-    identity: Identity,
+    identity: Presented,
     *,
     environment: Environment,
     service: Service,
@@ -176,6 +215,18 @@ async def route(
         _ROUTE, environment=environment.value, service=service.value, municipality=municipality_cvr, on=danish_day(now)
     )
     return None if row is None else _route(row, service)
+
+
+async def receivers(tx: Tx, *, environment: Environment, service: Service, now: datetime) -> list[tuple[UUID, str]]:
+    """Give every system and address to which messages of this service go today."""
+    rows = await tx.all(_RECEIVERS, environment=environment.value, service=service.value, on=danish_day(now))
+    return [(row["system_id"], row["url"]) for row in rows]
+
+
+async def expiring(tx: Tx, *, environment: Environment, within: timedelta, now: datetime) -> list[Row]:
+    """Give the agreements whose last day is within a time, and that no other goes on from."""
+    on = danish_day(now)
+    return await tx.all(_EXPIRING, environment=environment.value, on=on, until=on + within)
 
 
 async def last_route(

@@ -79,6 +79,33 @@ MIGRATIONS: Final = (
     -- For how many days the system before still gets what it may have already; NULL: for as long as it takes.
     ALTER TABLE route ADD COLUMN finish_days integer CHECK (finish_days >= 0);
     """,
+    """
+    -- Who takes part. `mailbox` is where word of agreements goes.
+    CREATE TABLE organisation (
+        cvr        text PRIMARY KEY,
+        name       text NOT NULL,
+        kind       text NOT NULL CHECK (kind IN ('municipality', 'vendor', 'operator')),
+        mailbox    text,
+        version    integer NOT NULL DEFAULT 1,
+        created_at timestamptz NOT NULL,
+        changed_at timestamptz NOT NULL
+    );
+    ALTER TABLE system ADD COLUMN contact text, ADD COLUMN version integer NOT NULL DEFAULT 1;
+    -- Of what the certificate itself says; NULL where it was registered before that was kept.
+    ALTER TABLE certificate ADD COLUMN pem text, ADD COLUMN name text, ADD COLUMN cvr text,
+        ADD COLUMN not_before timestamptz, ADD COLUMN not_after timestamptz;
+    ALTER TABLE agreement ADD COLUMN replaces uuid, ADD COLUMN requested_by text, ADD COLUMN requested_at timestamptz,
+        ADD COLUMN decided_by text, ADD COLUMN decided_at timestamptz, ADD COLUMN reason text,
+        ADD COLUMN version integer NOT NULL DEFAULT 1;
+    CREATE UNIQUE INDEX agreement_waiting ON agreement (system_id, service, municipality_cvr)
+        WHERE status = 'requested';
+    CREATE TABLE display_member (
+        display_group text NOT NULL,
+        system_id     uuid NOT NULL REFERENCES system,
+        added_at      timestamptz NOT NULL,
+        PRIMARY KEY (display_group, system_id)
+    );
+    """,
 )
 
 
@@ -107,15 +134,25 @@ async def register_certificate(
     environment: Environment,
     valid_from: date,
     valid_to: date | None = None,
+    pem: str | None = None,
     now: datetime,
 ) -> None:
     """Register one certificate as its system's; in one environment a certificate belongs to one system."""
     await tx.run(
         "INSERT INTO certificate (environment, thumbprint, issuer, serial_key, subject, system_id, valid_from,"
-        " valid_to, created_at) VALUES (%(environment)s, %(thumbprint)s, %(issuer)s, %(serial_key)s, %(subject)s,"
-        " %(system_id)s, %(valid_from)s, %(valid_to)s, %(now)s)"
+        " valid_to, pem, name, cvr, not_before, not_after, created_at)"
+        " VALUES (%(environment)s, %(thumbprint)s, %(issuer)s, %(serial_key)s, %(subject)s,"
+        " %(system_id)s, %(valid_from)s, %(valid_to)s, %(pem)s, %(name)s, %(cvr)s, %(not_before)s, %(not_after)s,"
+        " %(now)s)"
         " ON CONFLICT (environment, thumbprint) DO UPDATE SET system_id = EXCLUDED.system_id, active = true,"
-        " valid_from = EXCLUDED.valid_from, valid_to = EXCLUDED.valid_to",
+        " valid_from = EXCLUDED.valid_from, valid_to = EXCLUDED.valid_to, name = EXCLUDED.name, cvr = EXCLUDED.cvr,"
+        " not_before = EXCLUDED.not_before, not_after = EXCLUDED.not_after,"
+        " pem = coalesce(EXCLUDED.pem, certificate.pem)",
+        pem=pem,
+        name=identity.name,
+        cvr=identity.cvr,
+        not_before=identity.not_before,
+        not_after=identity.not_after,
         environment=environment.value,
         thumbprint=identity.thumbprint,
         issuer=identity.issuer,

@@ -17,14 +17,25 @@ from uuid import UUID
 import click
 
 from sygefravaer import __version__
+from sygefravaer.cli.accounts import accounts
 from sygefravaer.cli.acting import act
+from sygefravaer.cli.agreements import agreements
+from sygefravaer.cli.audit import audit_group
 from sygefravaer.cli.deliveries import deliveries
+from sygefravaer.cli.explaining import explain
 from sygefravaer.cli.frame import REFUSED, Commands, dir_option, example, json_option, wants_json
+from sygefravaer.cli.keys import keys
+from sygefravaer.cli.mails import mail
 from sygefravaer.cli.obligations import obligations
+from sygefravaer.cli.retention import retention
+from sygefravaer.cli.revoking import revocation
 from sygefravaer.cli.routes import routes
 from sygefravaer.cli.sandboxing import citizens, sandbox
 from sygefravaer.cli.scenarios import scenario
+from sygefravaer.cli.systems import certificates, proposals, systems
 from sygefravaer.cli.timing import clock
+from sygefravaer.cli.using import usage_
+from sygefravaer.cli.watching import status
 from sygefravaer.config import Kind, load
 from sygefravaer.errors import UsageError
 
@@ -49,6 +60,19 @@ cli.add_command(scenario)
 cli.add_command(deliveries)
 cli.add_command(obligations)
 cli.add_command(routes)
+cli.add_command(explain)
+cli.add_command(revocation)
+cli.add_command(status)
+cli.add_command(mail)
+cli.add_command(usage_)
+cli.add_command(audit_group)
+cli.add_command(keys)
+cli.add_command(retention)
+cli.add_command(accounts)
+cli.add_command(agreements)
+cli.add_command(systems)
+cli.add_command(certificates)
+cli.add_command(proposals)
 
 
 # --- serve ---
@@ -61,7 +85,7 @@ cli.add_command(routes)
 @example("sygefravaer serve gateway --config /etc/sygefravaer/gateway.toml")
 def serve(part: str, path: Path, *, with_parent: bool) -> None:
     """
-    Run one part until SIGTERM: gateway, admin, ksd or jobcenter.
+    Run one part until SIGTERM: gateway, admin, ksd, jobcenter or prober.
 
     The settings are described in docs/configuration.md. SIGTERM ends it in good order: what has begun is finished,
     what was claimed is handed back, and the exit code is 0.

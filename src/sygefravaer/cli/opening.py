@@ -14,7 +14,7 @@ from uuid import UUID
 
 import click
 
-from sygefravaer.config import Kind, load
+from sygefravaer.config import Auditing, Config, Kind, load
 from sygefravaer.errors import ActRefused, MigrationError, StoreError, UsageError
 
 AskedT = TypeVar("AskedT")
@@ -36,6 +36,12 @@ class Platform:
     vault: Any
     environment: Any
     now: datetime
+    settings: Config
+
+    @property
+    def audit(self) -> Auditing | None:
+        """Where the key and the anchors of the record lie."""
+        return self.settings.audit
 
     async def system(self, named: str | None) -> UUID | None:
         """Find a system by its id or name; raises `UsageError`."""
@@ -47,42 +53,92 @@ class Platform:
             return await agreements.system_named(tx, named, environment=self.environment)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Opened:
+    """Any part's database and keys."""
+
+    kind: Kind
+    store: Any
+    vault: Any
+    key_file: Any
+    sealed: tuple[Any, ...]
+    now: datetime
+    settings: Config
+
+    async def note(self, event: Any, who: str, **detail: object) -> None:
+        """Write down what somebody did, where there is a record: in a gateway's database."""
+        from sygefravaer import audit  # noqa: PLC0415
+        from sygefravaer.delivery.parked import check_words  # noqa: PLC0415
+
+        check_words(who, "Who does it")
+        if self.kind is Kind.GATEWAY:
+            async with self.store.tx() as tx:
+                await audit.record(tx, event, now=self.now, detail={"by": who, **detail})
+
+
 @contextlib.asynccontextmanager
-async def platform(config: Path | None, directory: Path) -> AsyncIterator[Platform]:
-    """Open what the gateway's settings name; nothing is migrated here. Raises `UsageError`, `StoreError`."""
-    from sygefravaer import app, delivery  # noqa: PLC0415  a part is large; `--help` is not
-    from sygefravaer.contract.operations import Environment  # noqa: PLC0415
+async def opened(config: Path | None, directory: Path) -> AsyncIterator[Opened]:
+    """Open what the settings of a part name; nothing is migrated here. Raises `UsageError`, `StoreError`."""
+    from sygefravaer import app, audit  # noqa: PLC0415  a part is large; `--help` is not
     from sygefravaer.sandbox.parts import Layout  # noqa: PLC0415
     from sygefravaer.store import Store  # noqa: PLC0415
-    from sygefravaer.vault import Vault  # noqa: PLC0415
+    from sygefravaer.vault import KeyFile  # noqa: PLC0415
 
     path = config or Layout(directory).config(Kind.GATEWAY.value)
     settings = load(path)
-    if settings.part is not Kind.GATEWAY:
-        raise UsageError("SettingWrong", f"{path} is the configuration of a {settings.part}; a gateway was asked for.")
     database = app.given(settings.database, "database")
-    vault = Vault.from_file(app.given(settings.vault, "vault"))
+    vault = app.open_vault(settings)
     store = Store(database.dsn, schema=database.schema, size=1)
     await store.open(timeout=app.CONNECT_SECONDS)
+    signed = audit.sign_with(None if settings.audit is None else audit.read_key(settings.audit.key))
     try:
-        await _check_version(store, len(delivery.MIGRATIONS))
+        await _check_version(store, app.rooms_of(settings.part))
         now = await _time(settings.control) or app.clock_of(settings).now()
-        yield Platform(store=store, vault=vault, environment=Environment(settings.environment.value), now=now)
+        yield Opened(
+            kind=settings.part,
+            store=store,
+            vault=vault,
+            key_file=KeyFile(path=app.given(settings.vault, "vault"), source=app.key_source(settings)),
+            sealed=app.sealed_of(settings.part),
+            now=now,
+            settings=settings,
+        )
     finally:
+        audit.sign_with(signed)
         await store.close()
 
 
-async def _check_version(store: Any, wanted: int) -> None:
-    """Refuse a database that no gateway of this version has been at: this is not the place to change its tables."""
+@contextlib.asynccontextmanager
+async def platform(config: Path | None, directory: Path) -> AsyncIterator[Platform]:
+    """Open what the gateway's settings name; nothing is migrated here. Raises `UsageError`, `StoreError`."""
+    from sygefravaer.contract.operations import Environment  # noqa: PLC0415
+    from sygefravaer.sandbox.parts import Layout  # noqa: PLC0415
+
+    path = config or Layout(directory).config(Kind.GATEWAY.value)
+    if (part := load(path).part) is not Kind.GATEWAY:
+        raise UsageError("SettingWrong", f"{path} is the configuration of a {part}; a gateway was asked for.")
+    async with opened(path, directory) as at:
+        yield Platform(
+            store=at.store,
+            vault=at.vault,
+            environment=Environment(at.settings.environment.value),
+            now=at.now,
+            settings=at.settings,
+        )
+
+
+async def _check_version(store: Any, rooms: Any) -> None:
+    """Refuse a database that no part of this version has been at: this is not the place to change its tables."""
     try:
         async with store.read() as tx:
-            row = await tx.one("SELECT max(number) AS number FROM migration WHERE room = 'delivery'")
+            rows = await tx.all("SELECT room, max(number) AS number FROM migration GROUP BY room")
     except StoreError as error:
         if error.retryable:
             raise
-        row = None
-    if row is None or (row["number"] or 0) < wanted:
-        raise MigrationError("Start the gateway of this version first: it brings the database up to date.")
+        rows = []
+    there = {row["room"]: row["number"] for row in rows}
+    if any(there.get(room, 0) < len(migrations) for room, migrations in rooms):
+        raise MigrationError("Start the part of this version first: it brings the database up to date.")
 
 
 async def _time(control: Path | None) -> datetime | None:

@@ -22,7 +22,7 @@ from sygefravaer.delivery.nodes import CHANNEL, Bell
 from sygefravaer.delivery.parked import Act, Done, Parked, Plan, Selection, Step, plan_of
 from sygefravaer.delivery.receivers import CONCURRENCY, INLINE, PATIENCE, REST_CEILING, Clients, Receiver, Receivers
 from sygefravaer.delivery.routes import Change, RoutePlan, Routes
-from sygefravaer.delivery.sealed import BODY, RECEIPT
+from sygefravaer.delivery.sealed import BODY, RECEIPT, SEALED
 from sygefravaer.delivery.senders import AT_A_TIME, Senders
 
 __all__ = [
@@ -38,6 +38,7 @@ __all__ = [
     "POLL",
     "RECEIPT",
     "REST_CEILING",
+    "SEALED",
     "STATUS_OF",
     "UNHEARD",
     "Act",

@@ -17,9 +17,10 @@ from enum import StrEnum
 from typing import Final
 from uuid import UUID
 
-from sygefravaer import audit, failpoint
+from sygefravaer import agreements, audit, failpoint, mail
 from sygefravaer.clock import Clock
 from sygefravaer.contract.conversations import WITHIN, Answers, Asks, Conversation, Said, Withdraws
+from sygefravaer.contract.values import MUNICIPALITIES
 from sygefravaer.errors import NothingOwed
 from sygefravaer.lanes import Status
 from sygefravaer.law import NEVER, danish_date, end_of_day, working_day
@@ -172,6 +173,7 @@ UPDATE obligation SET reminders = reminders + 1, remind_at = %(remind_at)s WHERE
 _TELL: Final = """
 UPDATE unheard SET told_at = %(now)s, told_by = %(by)s WHERE message_id = %(message_id)s AND told_at IS NULL
 RETURNING sender, municipality_cvr"""
+_SYSTEM: Final = "SELECT name, vendor_cvr FROM system WHERE system_id = %(system_id)s"
 _ABOUT: Final = "SELECT operation, besked_id, cpr_key FROM message WHERE message_id = %(message_id)s"
 
 
@@ -355,7 +357,23 @@ class Reminders:
             detail={"reminder": number, "since": row["since"], "due": row["due"]},
             **about,
         )
+        await self._advise(tx, row, number, now)
         LOG.warning(
             "obligation.reminded",
             extra={"system": str(row["owner"]), "municipality": row["municipality_cvr"], "reminder": number},
         )
+
+    async def _advise(self, tx: Tx, row: Row, number: int, now: datetime) -> None:
+        """Tell the municipality, and the vendor of the system that owes, by mail."""
+        system = await tx.one(_SYSTEM, system_id=row["owner"])
+        cvr = row["municipality_cvr"]
+        facts = {
+            "system": system["name"] if system else row["owner"],
+            "municipality": MUNICIPALITIES[cvr].navn if cvr in MUNICIPALITIES else cvr,
+            "message": row["besked_id"],
+            "operation": row["operation"],
+            "due": danish_date(row["due"]),
+            "reminder": number,
+        }
+        for who in dict.fromkeys((cvr, *([system["vendor_cvr"]] if system else []))):
+            await mail.advise(tx, mail.Kind.ANSWER_OVERDUE, await agreements.mailbox(tx, who), facts, now=now)

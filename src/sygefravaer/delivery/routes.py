@@ -222,31 +222,35 @@ class Routes:
     async def set(self, digest: str, change: Change, *, who: str, now: datetime) -> UUID:
         """Make the change of the plan with this digest; raises `PlanChanged` when the registers say otherwise now."""
         check_words(who, "The name of who does it")
-        route_id = uuid4()
         async with self._store.tx() as tx:
-            await tx.one(_LOCK_ROUTES)
-            if (await self._read(tx, change)).digest != digest or change.valid_from < danish_day(now):
-                raise PlanChanged
-            await agreements.set_route(
-                tx,
-                route_id=route_id,
-                service=change.service,
-                municipality_cvr=change.municipality,
-                system_id=change.system_id,
-                url=change.url,
-                takes_substitute=change.takes_substitute,
-                valid_from=change.valid_from,
-                finish_days=change.finish_days,
-                now=now,
-            )
-            await audit.record(
-                tx,
-                audit.Event.ROUTE_CHANGED,
-                now=now,
-                system=change.system_id,
-                municipality_cvr=None if change.municipality == ALL else change.municipality,
-                detail={"by": who, "plan": digest, "route": route_id} | change.plain(),
-            )
+            return await self.set_within(tx, digest, change, who=who, now=now)
+
+    async def set_within(self, tx: Tx, digest: str, change: Change, *, who: str, now: datetime) -> UUID:
+        """Make the change in a transaction of the caller's; he answers for the words of `who`."""
+        route_id = uuid4()
+        await tx.one(_LOCK_ROUTES)
+        if (await self._read(tx, change)).digest != digest or change.valid_from < danish_day(now):
+            raise PlanChanged
+        await agreements.set_route(
+            tx,
+            route_id=route_id,
+            service=change.service,
+            municipality_cvr=change.municipality,
+            system_id=change.system_id,
+            url=change.url,
+            takes_substitute=change.takes_substitute,
+            valid_from=change.valid_from,
+            finish_days=change.finish_days,
+            now=now,
+        )
+        await audit.record(
+            tx,
+            audit.Event.ROUTE_CHANGED,
+            now=now,
+            system=change.system_id,
+            municipality_cvr=None if change.municipality == ALL else change.municipality,
+            detail={"by": who, "plan": digest, "route": route_id} | change.plain(),
+        )
         return route_id
 
     async def _registered(

@@ -9,10 +9,16 @@ from sygefravaer import soap
 from sygefravaer.contract import codec
 from sygefravaer.contract.messages import Reply, Request
 from sygefravaer.contract.operations import Operation
+from sygefravaer.store import Sealed
 from sygefravaer.vault import Vault
 
 BODY: Final = "message.body"  # what a sealed value is, so that one cannot stand for another
 RECEIPT: Final = "message.receipt"
+SEALED: Final = (
+    Sealed(table="message", column="body", context=BODY),
+    Sealed(table="message", column="receipt", context=RECEIPT),
+)
+"""Every sealed column of the gateway's messages."""
 
 
 def read_body(vault: Vault, operation: Operation, body: bytes) -> Request[Reply]:

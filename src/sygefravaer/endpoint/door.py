@@ -30,6 +30,7 @@ from sygefravaer.clock import Clock
 from sygefravaer.contract import names, package
 from sygefravaer.errors import HttpRefusal, SygefravaerError, UsageError
 from sygefravaer.identity import Identity, from_client_cert_header, from_der
+from sygefravaer.revocation import Revocation, Standing
 from sygefravaer.soap import CONTENT_TYPE, Limits
 from sygefravaer.telemetry import CALL
 
@@ -42,6 +43,7 @@ LINGER_SECONDS: Final = 1.0  # how long a refused body is still thrown away, so 
 LINGER_BYTES: Final = 16 * soap.MEBIBYTE
 GZIP_FROM: Final = 1024  # bytes; below it compressing costs more than it saves
 CLOSE: Final = ("Connection", "close")
+UNKNOWN_SECONDS: Final = "5"  # until a certificate about which nothing is known may be tried again
 
 _TYPES: Final = frozenset({"", "text/xml", "application/xml", "application/soap+xml"})
 _CODINGS: Final = frozenset({"", "identity"})
@@ -95,6 +97,7 @@ class Peers:
 
     `trusted` are the networks of TLS-terminating proxies, and `trust_unix` trusts whoever reaches a Unix socket: only
     from those is the header `Client-Cert` believed. `required=False` lets a call without certificate in (for trials).
+    `revocation` is asked too whether a certificate is revoked.
     """
 
     def __init__(
@@ -105,15 +108,17 @@ class Peers:
         trust_unix: bool = False,
         revoked: Iterable[tuple[str, int]] = (),
         tls: ssl.SSLContext | None = None,
+        revocation: Revocation | None = None,
     ) -> None:
         self.required = required
         self.trust_unix = trust_unix
         self.revoked = frozenset(revoked)
         self.tls = tls
+        self.revocation = revocation
         self._trusted = tuple(ipaddress.ip_network(one) for one in trusted)
 
     def identify(self, scope: Scope) -> Identity | None:
-        """Give the caller. Raises `HttpRefusal` (403, closing) without a usable, valid, unrevoked certificate."""
+        """Give the caller. Raises `HttpRefusal` (closing) without a usable, valid, unrevoked certificate."""
         found = self._presented(scope)
         if found is None:
             if self.required:
@@ -121,9 +126,23 @@ class Peers:
             return None
         if (found.issuer, found.serial) in self.revoked:
             raise HttpRefusal(403, "The client certificate is revoked.", headers=(CLOSE,))
+        self._check_standing(found)
         if not found.not_before <= datetime.now(UTC) <= found.not_after:  # TLS's time is the machine's
             raise HttpRefusal(403, "The client certificate is not valid today.", headers=(CLOSE,))
         return found
+
+    def _check_standing(self, found: Identity) -> None:
+        """Refuse whom the watch calls revoked (403), and of whom nothing is known, if the settings say so (503)."""
+        watch = self.revocation
+        standing = Standing.GOOD if watch is None else watch.standing(found)
+        if standing is Standing.REVOKED:
+            raise HttpRefusal(403, "The client certificate is revoked.", headers=(CLOSE,))
+        if standing is Standing.UNKNOWN and watch is not None and not watch.admit_unknown:
+            raise HttpRefusal(
+                503,
+                "It is not known at present whether the client certificate is revoked.",
+                headers=(("Retry-After", UNKNOWN_SECONDS), CLOSE),
+            )
 
     def reload(self, crls: Sequence[Path]) -> None:
         """Read revocation lists (PEM) anew: into the live TLS context, and for connections that are open.

@@ -8,6 +8,7 @@ by hand, tells KSD what happens in its own cases (SF2095) and looks cases up (SF
 
 from sygefravaer.jobcenter.part import Jobcenter
 from sygefravaer.jobcenter.policy import Mode, Policy
+from sygefravaer.jobcenter.sealed import SEALED
 from sygefravaer.jobcenter.tables import MIGRATIONS
 
-__all__ = ["MIGRATIONS", "Jobcenter", "Mode", "Policy"]
+__all__ = ["MIGRATIONS", "SEALED", "Jobcenter", "Mode", "Policy"]

@@ -8,7 +8,8 @@ The reference KSD: a register of sickness-benefit cases that tells, asks, takes 
 """
 
 from sygefravaer.ksd.policy import Policy
+from sygefravaer.ksd.sealed import SEALED
 from sygefravaer.ksd.system import Ksd
 from sygefravaer.ksd.tables import MIGRATIONS
 
-__all__ = ["MIGRATIONS", "Ksd", "Policy"]
+__all__ = ["MIGRATIONS", "SEALED", "Ksd", "Policy"]

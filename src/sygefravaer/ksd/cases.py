@@ -169,7 +169,7 @@ class Cases:
 
     def stored_picture(self, row: Row) -> bytes:
         """Open the picture of a row as it was stored; it opens as that version of that case only."""
-        return self._vault.open(row["picture"], context=_picture_context(row["sags_id"], row["version"]))
+        return self._vault.open(row["picture"], context=picture_context(row["sags_id"], row["version"]))
 
     # --- finding ---
 
@@ -373,7 +373,7 @@ class Cases:
             cause=cause.name,
             cause_id=cause.besked_id,
             rule=change.rule,
-            picture=self._vault.seal(pictures.pack(picture), context=_picture_context(case.sags_id, version)),
+            picture=self._vault.seal(pictures.pack(picture), context=picture_context(case.sags_id, version)),
         )
         await tx.run(
             _UPDATE_CASE,
@@ -388,7 +388,8 @@ class Cases:
         return following
 
 
-def _picture_context(sags_id: UUID, version: int) -> str:
+def picture_context(sags_id: UUID, version: int) -> str:
+    """Give what the picture of a version is sealed as."""
     return f"ksd.picture:{sags_id}:{version}"
 
 

@@ -24,7 +24,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import pkcs12
-from cryptography.x509.oid import NameOID
+from cryptography.x509 import ocsp
+from cryptography.x509.oid import AuthorityInformationAccessOID, NameOID
 
 from sygefravaer.errors import UsageError
 
@@ -102,11 +103,13 @@ class Pki:
         not_after: datetime | None = None,
         ca: Pki | None = None,
         key: KeyKind = "ec",
+        responder: str | None = None,
     ) -> Issued:
         """Issue a certificate for a system; `san` lets the same one serve as a server's.
 
         Without `uuid` the subject's id follows from name and CVR, so that a renewal keeps it. `not_after` in the past
         gives an expired one. `ca` lets another authority sign what is filed here. `key="rsa"`: for old client stacks.
+        `responder` is the address of the OCSP responder that it names.
         """
         signer = ca or self
         subject, serial_key = _subject(kind, name, cvr, uuid or uuid5(NAMESPACE_URL, f"sygefravaer:{cvr}:{name}"))
@@ -122,6 +125,8 @@ class Pki:
         )
         if san:
             builder = builder.add_extension(x509.SubjectAlternativeName([_general(one) for one in san]), critical=False)
+        if responder is not None:
+            builder = builder.add_extension(_access(responder), critical=False)
         certificate = builder.sign(signer._key, hashes.SHA256())  # noqa: SLF001
         return self._file(name, private, certificate, issuer, serial_key)
 
@@ -135,6 +140,48 @@ class Pki:
             .build()
         )
         self._issue_crl((*x509.load_pem_x509_crl(self.crl.read_bytes()), entry))
+
+    def crl_der(self, *, valid: timedelta | None = None) -> bytes:
+        """Give the revocation list in DER; with `valid` one signed now for so long (or that ended so long ago)."""
+        crl = x509.load_pem_x509_crl(self.crl.read_bytes())
+        if valid is None:
+            return crl.public_bytes(serialization.Encoding.DER)
+        now = datetime.now(UTC).replace(microsecond=0)
+        builder = (
+            x509.CertificateRevocationListBuilder()
+            .issuer_name(self._certificate.subject)
+            .last_update(min(now, now + valid) - timedelta(seconds=1))
+            .next_update(now + valid)
+        )
+        for entry in crl:
+            builder = builder.add_revoked_certificate(entry)
+        return builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
+
+    def ocsp_answer(self, question: bytes, *, valid: timedelta = DAY) -> bytes:
+        """Answer a question about a certificate of this authority as its responder would; raises `ValueError`."""
+        request = ocsp.load_der_ocsp_request(question)
+        crl = x509.load_pem_x509_crl(self.crl.read_bytes())
+        entry = crl.get_revoked_certificate_by_serial_number(request.serial_number)
+        now = datetime.now(UTC).replace(microsecond=0)
+        builder = (
+            ocsp.OCSPResponseBuilder()
+            .add_response_by_hash(
+                issuer_name_hash=request.issuer_name_hash,
+                issuer_key_hash=request.issuer_key_hash,
+                serial_number=request.serial_number,
+                algorithm=request.hash_algorithm,
+                cert_status=ocsp.OCSPCertStatus.GOOD if entry is None else ocsp.OCSPCertStatus.REVOKED,
+                this_update=min(now, now + valid) - timedelta(seconds=1),
+                next_update=now + valid,
+                revocation_time=None if entry is None else entry.revocation_date_utc,
+                revocation_reason=None,
+            )
+            .responder_id(ocsp.OCSPResponderEncoding.HASH, self._certificate)
+        )
+        for extension in request.extensions:
+            if isinstance(extension.value, x509.OCSPNonce):
+                builder = builder.add_extension(extension.value, critical=False)
+        return builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
 
     def get(self, name: str) -> Issued | None:
         """Give the certificate filed under `name`, if there is one."""
@@ -297,6 +344,11 @@ def _policies() -> x509.CertificatePolicies:
 
 def _authority_key(key: PrivateKey) -> x509.AuthorityKeyIdentifier:
     return x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key())
+
+
+def _access(responder: str) -> x509.AuthorityInformationAccess:
+    place = x509.UniformResourceIdentifier(responder)
+    return x509.AuthorityInformationAccess([x509.AccessDescription(AuthorityInformationAccessOID.OCSP, place)])
 
 
 def _general(name: str) -> x509.GeneralName:

@@ -18,7 +18,8 @@ from typing import Any, Final
 from uuid import UUID, uuid5
 
 from sygefravaer import agreements, identity, soap
-from sygefravaer.agreements import Role
+from sygefravaer.admin import accounts
+from sygefravaer.agreements import Actor, Role, catalogue, organisations
 from sygefravaer.app import PLATFORM
 from sygefravaer.client import hoved
 from sygefravaer.config import Kind
@@ -29,7 +30,7 @@ from sygefravaer.contract.values import Cpr
 from sygefravaer.control import knock
 from sygefravaer.ksd.lifecycle import State
 from sygefravaer.sandbox import cases, citizens
-from sygefravaer.sandbox.parts import ADMIN, GATEWAY, JOBCENTERS, KSD, SUBSTITUTES, SYSTEMS, Layout, Spec
+from sygefravaer.sandbox.parts import ADMIN, GATEWAY, JOBCENTERS, KSD, SUBSTITUTES, SYSTEMS, VIBORG, Layout, Spec
 from sygefravaer.sandbox.pki import Issued, Pki
 from sygefravaer.store import Store, Tx, migrate
 
@@ -42,6 +43,26 @@ QUIET_SECONDS: Final = 0.2
 QUIET_TIMES: Final = 3  # an answer can be between two outboxes once
 SOON: Final = timedelta(seconds=30)
 STRANGER_CVR: Final = "19435075"
+BY: Final = Actor(user="sandbox", organisation=GATEWAY.cvr)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Person:
+    """Somebody who may sign in to the sandbox's administration."""
+
+    name: str
+    cvr: str
+    roles: frozenset[accounts.Role]
+
+
+PEOPLE: Final[Mapping[str, Person]] = {
+    "leverandoer": Person(name="Vera Vestergaard", cvr=VIBORG, roles=frozenset({accounts.Role.VENDOR})),
+    "kommune": Person(name="Kim Kjær", cvr=VIBORG, roles=frozenset({accounts.Role.MUNICIPALITY})),
+    "drift": Person(name="Otto Olsen", cvr=GATEWAY.cvr, roles=frozenset({accounts.Role.OPERATOR})),
+    "drift2": Person(name="Olga Overgaard", cvr=GATEWAY.cvr, roles=frozenset({accounts.Role.OPERATOR})),
+    "revision": Person(name="Rie Ravn", cvr=GATEWAY.cvr, roles=frozenset({accounts.Role.AUDITOR})),
+}
+"""One account for each role, and a second operator: four eyes take two."""
 ROLES: Final[Mapping[Kind, Role]] = {Kind.KSD: Role.KSD, Kind.JOBCENTER: Role.JOBCENTER}
 
 
@@ -76,17 +97,33 @@ def certificates(layout: Layout) -> tuple[Pki, Certificates]:
 
 
 async def register(
-    dsn: str, made: Certificates, urls: Mapping[str, str], *, schema: str = GATEWAY.schema or ""
+    dsn: str,
+    made: Certificates,
+    urls: Mapping[str, str],
+    *,
+    people: Mapping[str, str] | None = None,
+    schema: str = GATEWAY.schema or "",
 ) -> None:
-    """Write systems, certificates, agreements and routes into the platform's registers; again changes nothing."""
+    """
+    Write systems, certificates, agreements and routes into the platform's registers; again changes nothing.
+
+    `people` are the passwords of those of `PEOPLE` who get an account.
+    """
     store = Store(dsn, schema=schema, size=1)
     await store.open()
     try:
         now = datetime.now(UTC)
         await migrate(store, PLATFORM, now=now)
         async with store.tx() as tx:
+            await organisations.ensure_municipalities(tx, by=BY, now=now)
+            if await organisations.organisation(tx, GATEWAY.cvr) is None:
+                kind = organisations.Kind.OPERATOR
+                await organisations.add_organisation(tx, cvr=GATEWAY.cvr, name="KOMBIT", kind=kind, by=BY, now=now)
             for spec in SYSTEMS:
                 await _register_system(tx, spec, made.systems[spec.name], urls[spec.name], now)
+        for login, password in (people or {}).items():
+            async with store.tx() as tx:
+                await _let_in(tx, login, password, now)
     finally:
         await store.close()
 
@@ -115,6 +152,7 @@ async def _register_system(tx: Tx, spec: Spec, issued: Issued, url: str, now: da
         valid_to=VALID_TO,
         now=now,
     )
+    await organisations.join_group(tx, spec.system_id, catalogue.MONOPOLBRUD, by=BY, now=now)
     for cvr in spec.municipalities:
         await agreements.grant_agreement(
             tx,
@@ -139,6 +177,20 @@ async def _register_system(tx: Tx, spec: Spec, issued: Issued, url: str, now: da
             valid_to=VALID_TO,
             now=now,
         )
+
+
+async def _let_in(tx: Tx, login: str, password: str, now: datetime) -> None:
+    """Give a person of the sandbox an account; after a snapshot was taken over, the password of this sandbox."""
+    one = PEOPLE[login]
+    if await accounts.set_password(tx, login, password):
+        return
+    await accounts.add(tx, login=login, password=password, name=one.name, cvr=one.cvr, roles=one.roles, by=BY, now=now)
+
+
+def account(login: str) -> dict[str, Any]:
+    """Say who has an account, without the password."""
+    one = PEOPLE[login]
+    return {"login": login, "name": one.name, "cvr": one.cvr, "roles": sorted(one.roles)}
 
 
 def summary(layout: Layout, ports: Mapping[str, int], pki: Pki, made: Certificates) -> dict[str, Any]:

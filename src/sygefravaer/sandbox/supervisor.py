@@ -53,6 +53,7 @@ Say = Callable[[str], None]
 READY_SECONDS: Final = 60.0  # a part that has not said it is well by then never will
 POLL_SECONDS: Final = 0.05
 KNOCK_SECONDS: Final = 2.0
+ADMIN_POOL: Final = 2  # connections; few people, and every process costs
 
 
 class Talk(StrEnum):
@@ -87,6 +88,7 @@ class Sandbox:
         self._ahead = 0.0
         self._wished = (count, number)
         self._people = People()
+        self._let_in = False
         self._opened = False
         self._conversed = False
         self._talk = Talk.RUNNING
@@ -159,16 +161,27 @@ class Sandbox:
         urls = {spec.name: f"https://localhost:{self._ports[spec.name]}" for spec in SYSTEMS}
         ready = [asyncio.create_task(self._ready(process)) for process in self._processes.values()]
         registering = asyncio.create_task(
-            seed.register(self._server.dsn(GATEWAY.schema or "", self._passwords["platform"]), certificates, urls)
+            seed.register(
+                self._server.dsn(GATEWAY.schema or "", self._passwords["platform"]),
+                certificates,
+                urls,
+                people={} if self._let_in else {login: self._passwords[f"account {login}"] for login in seed.PEOPLE},
+            )
         )
         try:
             await asyncio.gather(registering, *ready)
         finally:
             for task in (registering, *ready):
                 task.cancel()
+        if not self._let_in:
+            self._let_in = True
+            self._remember()
         if not self._opened:
             await self._open_cases()
         summary = seed.summary(layout, self._ports, pki, certificates)
+        summary["accounts"] = [
+            seed.account(login) | {"password": self._passwords[f"account {login}"]} for login in seed.PEOPLE
+        ]
         layout.summary.write_text(json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
         seed.write_requests(layout, summary, now=self._time())
         return summary
@@ -217,7 +230,7 @@ class Sandbox:
                 "schema": spec.schema,
             }
             tables["client"] = {"certificate": own.certificate, "key": own.key, "ca": pki.ca}
-        if spec is GATEWAY:
+        if spec.schema == GATEWAY.schema:  # gateway and administration write to one record
             tables["audit"] = {"key": layout.audit_key, "anchor": layout.anchors}
         if spec in SYSTEMS:
             gateway = pki.get(GATEWAY.name)
@@ -226,6 +239,15 @@ class Sandbox:
             settings["gateway_url"] = f"https://localhost:{self._ports[GATEWAY.name]}"
             settings["municipalities"] = spec.municipalities
         if spec.kind is Kind.ADMIN:
+            settings |= {"vault": layout.vault("platform"), "authorities": pki.ca}
+            tables["database"] = {
+                "dsn": self._server.dsn("platform", self._passwords["platform"]),
+                "schema": "platform",
+                "pool": ADMIN_POOL,
+            }
+            gateway = pki.get(GATEWAY.name)
+            if gateway is not None:
+                tables["client"] = {"certificate": gateway.certificate, "key": gateway.key, "ca": pki.ca}
             tables["parts"] = {other.name: layout.socket(other.name) for other in PARTS if other is not spec} | {
                 "supervisor": layout.socket("supervisor")
             }
@@ -289,11 +311,14 @@ class Sandbox:
         self._passwords = dict(state.get("passwords", {}))
         self._ahead = float(state.get("ahead", 0.0))
         self._people = self._settled(state)
+        self._let_in = bool(state.get("let_in", False))
         self._opened = bool(state.get("opened", False))
         self._conversed = bool(state.get("conversed", False))
         for spec in PARTS:
             if spec.schema is not None:
                 self._passwords.setdefault(spec.schema, secrets.token_urlsafe(24))
+        for login in seed.PEOPLE:
+            self._passwords.setdefault(f"account {login}", secrets.token_urlsafe(12))
 
     def _settled(self, state: Mapping[str, Any]) -> People:
         """Say which citizens there are; those of an earlier start stay, and others cannot come instead of them."""
@@ -319,6 +344,7 @@ class Sandbox:
             "ahead": self._ahead,
             "citizens": self._people.count,
             "seed": self._people.seed,
+            "let_in": self._let_in,
             "opened": self._opened,
             "conversed": self._conversed,
         }

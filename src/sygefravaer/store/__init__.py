@@ -10,15 +10,20 @@ statement: the database's own clock is used by nobody but the lease of a lane.
 from sygefravaer.store.embedded import SOCKET_PATH_LIMIT, EmbeddedServer
 from sygefravaer.store.migrations import digest_of, migrate
 from sygefravaer.store.pool import Connection, Row, Store, Trail, Tx
+from sygefravaer.store.resealing import Progress, Sealed, reseal, usage
 
 __all__ = [
     "SOCKET_PATH_LIMIT",
     "Connection",
     "EmbeddedServer",
+    "Progress",
     "Row",
+    "Sealed",
     "Store",
     "Trail",
     "Tx",
     "digest_of",
     "migrate",
+    "reseal",
+    "usage",
 ]

@@ -90,6 +90,11 @@ class Tx:
         self._connection = connection
         self._limit = limit
 
+    @property
+    def alone(self) -> bool:
+        """Say whether each statement is a transaction of its own, and so committed when it returns."""
+        return self._connection.autocommit
+
     async def run(self, statement: str, **params: object) -> int:
         """Carry out `statement` and give the number of rows it touched."""
         with self._at(statement):

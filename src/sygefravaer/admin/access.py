@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: MPL-2.0
+"""
+Who asks, and whether he may.
+
+1. A token (`Authorization: Bearer`) or else a session's cookie says who asks; a change within a session carries its
+   CSRF token too. Nothing else does: no header that a proxy or a caller could write.
+2. The endpoint says which roles may ask (`needs`).
+3. Whoever is neither operator nor auditor sees and does what is of his own organisation (`must_own`, `must_see`).
+
+A refusal is raised, and recorded by the door in one place.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any, Final
+
+from fastapi import Depends, Request, Response, Security
+from fastapi.security import APIKeyCookie, HTTPBearer
+
+from sygefravaer.admin.accounts import Role, User, holder
+from sygefravaer.admin.office import Office, office_of
+from sygefravaer.errors import NotAllowed, NotSignedIn, NotThere, NotYours, TokenMissing
+
+COOKIE: Final = "__Host-sygefravaer"  # the prefix: browsers take it only when Secure, for this host and all of it
+CSRF: Final = "X-CSRF-Token"
+SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+SECRET_MAX: Final = 128  # characters; ours have 43
+
+__all__ = ["COOKIE", "CSRF", "Role", "Signed", "User", "must_own", "must_see", "needs", "signed_in"]
+
+_BEARER: Final = HTTPBearer(auto_error=False, description="A token of an account (POST /tokens).")
+_SESSION: Final = APIKeyCookie(name=COOKIE, auto_error=False, description="A session (POST /session).")
+
+
+async def signed_in(request: Request) -> User:
+    """Give the signed-in user; `NotSignedIn`, and `TokenMissing` for a change within a session without its token."""
+    known = getattr(request.state, "user", None)
+    if isinstance(known, User):
+        return known
+    user = await _holder(request, office_of(request))
+    if user is None:
+        raise NotSignedIn
+    request.state.user = user
+    if user.session and request.method not in SAFE:
+        shown = request.headers.get(CSRF, "")
+        if not hmac.compare_digest(shown.encode(), user.csrf.encode()):
+            raise TokenMissing
+    return user
+
+
+async def _holder(request: Request, office: Office) -> User | None:
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme:
+        if scheme.lower() != "bearer" or len(token) > SECRET_MAX:
+            return None
+        return await holder(office.store, token.strip(), "token", machine=office.machine())
+    cookie = request.cookies.get(COOKIE)
+    if cookie is None or len(cookie) > SECRET_MAX:
+        return None
+    return await holder(office.store, cookie, "session", machine=office.machine())
+
+
+async def _documented(
+    user: Annotated[User, Depends(signed_in)],
+    _bearer: Annotated[object, Security(_BEARER)],
+    _cookie: Annotated[object, Security(_SESSION)],
+) -> User:
+    return user
+
+
+Signed = Annotated[User, Depends(_documented)]
+"""The signed-in user, as an endpoint's parameter."""
+
+
+def needs(*roles: Role) -> Callable[..., Coroutine[Any, Any, User]]:
+    """Make a dependency that gives the signed-in user when he has one of the roles; raises `NotAllowed`."""
+
+    async def checked(user: Signed) -> User:
+        if not user.roles & set(roles):
+            raise NotAllowed
+        return user
+
+    return checked
+
+
+def must_own(user: User, cvr: str) -> None:
+    """Raise `NotYours` unless the CVR number is the user's own, or he sees everything."""
+    if cvr != user.cvr and not user.everywhere:
+        raise NotYours
+
+
+def must_see(user: User, *cvrs: str | None) -> None:
+    """Raise what an unknown id raises unless one of the CVR numbers is the user's own, or he sees everything."""
+    if user.cvr not in cvrs and not user.everywhere:
+        raise NotThere(foreign=True)
+
+
+def set_cookie(response: Response, secret: str) -> None:
+    """Give the browser its session: for this host only, never to a script, never from another site's page."""
+    response.set_cookie(COOKIE, secret, path="/", secure=True, httponly=True, samesite="strict")
+
+
+def clear_cookie(response: Response) -> None:
+    """Take the session from the browser."""
+    response.delete_cookie(COOKIE, path="/", secure=True, httponly=True, samesite="strict")
