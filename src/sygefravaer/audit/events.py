@@ -11,7 +11,7 @@ import re
 from enum import StrEnum
 from typing import Final
 
-IRREGULAR: Final = ("broken", "drawn", "left", "made", "run", "set", "told", "withdrawn")
+IRREGULAR: Final = ("broken", "drawn", "left", "made", "resent", "run", "set", "told", "withdrawn")
 """The verbs that do not end in -ed."""
 
 GRAMMAR: Final = re.compile(rf"[a-z]+\.(?:[a-z]+ed|{'|'.join(IRREGULAR)})")
