@@ -204,6 +204,7 @@ class Sandbox:
             if self._layout.state.exists():
                 raise broken(self._layout, f"{self._layout.audit_key} is missing.")
             audit.create_key(self._layout.audit_key)
+        audit.sign_with(audit.read_key(self._layout.audit_key))  # systems and accounts are registered from here
         if not (self._layout.state.exists() and self._layout.cases.exists()):
             cases.write(self._layout, self._people)
 
