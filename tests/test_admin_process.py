@@ -16,6 +16,7 @@ from desk import AARHUS, OPERATOR_CVR, ROOMS, VENDOR_CVR, VIBORG, Desk, Person
 from sygefravaer import audit
 from sygefravaer.admin.accounts import Role
 from sygefravaer.contract.operations import Service
+from sygefravaer.mail import letters
 
 TODAY = "2026-03-02"
 
@@ -329,3 +330,31 @@ async def test_a_bulk_replay_takes_two_persons(settled):
     stale = await town.do(town.one, "POST", "/proposals", {"replay": {"cause": "none such"}, "reason": "again"})
     assert stale["plan"]
     assert UUID(stale["proposal_id"])
+
+
+async def test_word_goes_to_whoever_must_act(settled):
+    """A request to the municipality's mailbox, its decisions to the vendor's; who has no mailbox gets none."""
+    town = settled
+    mine = await town.viborg("GET", f"/organisations/{VIBORG}")
+    box = {"mailbox": "aftaler@viborg.example"}
+    await town.do(town.viborg, "PATCH", f"/organisations/{VIBORG}", box, If_Match=mine.etag)
+
+    await town.agree("viborg", Service.SYGEFRAVAER)
+    await town.agree("viborg", Service.SYGEFRAVAER, AARHUS)
+    refused = f"/agreements/{await town.draft('viborg', Service.SYGEFRAVAER)}"
+    await town.do(town.vendor, "POST", refused + "/request")
+    await town.do(town.viborg, "POST", refused + "/reject", {"reason": "Der er en aftale."})
+    async with town.desk.office.store.read() as tx:
+        mails = [(one.kind, one.address, one.subject) for one in reversed(await letters(tx))]
+        bodies = [one.body for one in await letters(tx)]
+
+    vendor, viborg = "drift@leverandoer.example", "aftaler@viborg.example"
+    assert mails == [
+        ("agreement_requested", viborg, "Serviceaftale venter på godkendelse: viborg"),
+        ("agreement_approved", vendor, "Serviceaftale godkendt: viborg og Viborg"),
+        ("agreement_approved", vendor, "Serviceaftale godkendt: viborg og Aarhus"),
+        ("agreement_requested", viborg, "Serviceaftale venter på godkendelse: viborg"),
+        ("agreement_rejected", vendor, "Serviceaftale afvist: viborg og Viborg"),
+    ]
+    assert "Begrundelse: Der er en aftale." in bodies[0]
+    assert "Leverandør A/S anmoder" in bodies[1]

@@ -422,6 +422,9 @@ async def test_ends_that_come_are_told_once_each_time(make_store, vault, clock, 
     assert told == [0, 1, 0, 2, 0, 1, 0, 1, 0, 0]
     mails = await listed(store)
     assert [one.address for one in mails if one.kind == "certificate_expires"] == ["post@vendor.example"] * 3
+    named = next(one.body for one in mails if one.kind == "certificate_expires")
+    assert "serviceaftale" in named
+    assert "SygefravaerJC, Viborg" in named
     assert {one.address for one in mails if one.kind == "agreement_expires"} == {
         "post@vendor.example",
         "jobcenter@viborg.example",

@@ -10,17 +10,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from sygefravaer import agreements
 from sygefravaer.agreements import danish_day
-from sygefravaer.agreements.certificates import ending
+from sygefravaer.agreements.certificates import Stop, ending, stops
 from sygefravaer.clock import Clock
 from sygefravaer.contract.operations import Environment
-from sygefravaer.contract.values import MUNICIPALITIES
-from sygefravaer.delivery import Parked
+from sygefravaer.contract.values import municipality_name
+from sygefravaer.delivery import Parked, obligations
+from sygefravaer.delivery.obligations import Obligation
 from sygefravaer.errors import StoreError
 from sygefravaer.mail import Kind, advise
 from sygefravaer.store import Store
@@ -30,6 +31,8 @@ LOG: Final = logging.getLogger(__name__)
 EVERY: Final = 60.0  # seconds of machine time between looks
 CERTIFICATE_DAYS: Final = (7, 30, 60)
 AGREEMENT_DAYS: Final = 30
+SHOWN: Final = 30  # lines of one mail
+_WHAT: Final = {"agreement": "serviceaftale", "route": "rute"}
 
 
 class Lookout:
@@ -84,8 +87,7 @@ class Lookout:
                     "thumbprint": one.certificate.thumbprint,
                     "days": one.days,
                     "valid_to": danish_day(one.certificate.not_after),
-                    "agreements": len(one.agreements),
-                    "routes": len(one.routes),
+                    "stops": _listed(await stops(tx, one), await obligations.owed_by(tx, one.certificate.system_id)),
                 }
                 key = f"certificate/{one.certificate.thumbprint}/{soon}"
                 to = await agreements.mailbox(tx, one.vendor_cvr)
@@ -101,7 +103,7 @@ class Lookout:
                 facts = {
                     "system": row["name"],
                     "service": row["service"],
-                    "municipality": MUNICIPALITIES[cvr].navn if cvr in MUNICIPALITIES else cvr,
+                    "municipality": municipality_name(cvr),
                     "agreement": row["agreement_id"],
                     "valid_to": row["valid_to"],
                 }
@@ -128,3 +130,17 @@ class Lookout:
                 key = f"parked/{row['recipient']}/{row['cause']}/{danish_day(now)}"
                 written += await advise(tx, Kind.MESSAGES_PARKED, self._operator, facts, now=now, key=key) is not None
         return written
+
+
+def _listed(stopping: Sequence[Stop], owed: Sequence[Obligation]) -> str:
+    """Name what stops, a line each: agreements, routes, and answers that are owed."""
+    lines = [
+        f"- {_WHAT[one.what]} {one.id}: {one.service}, {municipality_name(one.municipality_cvr)}" for one in stopping
+    ]
+    lines += [
+        f"- ubesvaret: {one.operation} {one.besked_id}, {municipality_name(one.municipality_cvr)}"
+        for one in owed
+        if one.kind is not obligations.Kind.UNHEARD
+    ]
+    more = [] if len(lines) <= SHOWN else [f"- og {len(lines) - SHOWN} mere"]
+    return "\n".join([*lines[:SHOWN], *more]) or "- intet, der er registreret nu"

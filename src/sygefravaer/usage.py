@@ -24,7 +24,7 @@ from sygefravaer import agreements, audit
 from sygefravaer.agreements import danish_day
 from sygefravaer.clock import Clock
 from sygefravaer.contract.operations import OPERATIONS
-from sygefravaer.contract.values import MUNICIPALITIES
+from sygefravaer.contract.values import municipality_name
 from sygefravaer.errors import NoSuchAgreement, StoreError
 from sygefravaer.mail import Kind, advise
 from sygefravaer.store import Store, Tx
@@ -203,7 +203,7 @@ async def _tell_limits(tx: Tx, now: datetime) -> None:
         facts = {
             "system": about["name"],
             "service": about["service"],
-            "municipality": MUNICIPALITIES[cvr].navn if cvr in MUNICIPALITIES else cvr,
+            "municipality": municipality_name(cvr),
             "calls": row["calls"],
             "limit": about["most"],
             "period": row["begins"],

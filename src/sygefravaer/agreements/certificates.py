@@ -48,6 +48,16 @@ class Certificate:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Stop:
+    """An agreement or a route that stops when its system's certificate ends, with its id."""
+
+    what: str
+    id: UUID
+    service: str
+    municipality_cvr: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Ending:
     """
     A certificate that ends soon, and what stops then.
@@ -86,6 +96,13 @@ WHERE c.environment = %(environment)s AND c.active AND c.not_after <= %(until)s
        SELECT 1 FROM agreement a WHERE a.system_id = c.system_id AND a.municipality_cvr = %(cvr)s
        AND a.status = 'approved'))
 ORDER BY c.not_after, c.thumbprint LIMIT %(limit)s"""
+
+_STOPS: Final = """
+SELECT 'agreement' AS what, agreement_id AS id, service, municipality_cvr FROM agreement
+WHERE agreement_id = ANY (%(agreements)s)
+UNION ALL
+SELECT 'route', route_id, service, municipality_cvr FROM route WHERE route_id = ANY (%(routes)s)
+ORDER BY what, municipality_cvr, service, id"""
 
 
 def read(pem: str) -> tuple[x509.Certificate, Identity]:
@@ -214,6 +231,12 @@ async def ending(
         )
         for row in rows
     ]
+
+
+async def stops(tx: Tx, one: Ending) -> list[Stop]:
+    """Name what stops with a certificate."""
+    rows = await tx.all(_STOPS, agreements=list(one.agreements), routes=list(one.routes))
+    return [Stop(**row) for row in rows]
 
 
 def _issued_by(certificate: x509.Certificate, authority: x509.Certificate) -> bool:

@@ -148,6 +148,12 @@ async def mailbox(tx: Tx, cvr: str) -> str | None:
     return None if row is None else row["mailbox"]
 
 
+async def name_of(tx: Tx, cvr: str) -> str:
+    """Name an organisation for people; one that is not registered is called by its number."""
+    row = await tx.one("SELECT name FROM organisation WHERE cvr = %(cvr)s", cvr=cvr)
+    return cvr if row is None else str(row["name"])
+
+
 async def municipality_of(tx: Tx, agreement_id: UUID) -> str | None:
     """Give the CVR number of an agreement's municipality; None: there is no such agreement."""
     row = await tx.one(

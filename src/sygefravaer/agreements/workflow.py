@@ -16,14 +16,14 @@ from enum import StrEnum
 from typing import Final
 from uuid import UUID, uuid4
 
-from sygefravaer import audit
-from sygefravaer.agreements import catalogue, preflight
+from sygefravaer import audit, mail
+from sygefravaer.agreements import catalogue, organisations, preflight
 from sygefravaer.agreements.actor import Actor
 from sygefravaer.agreements.decision import Status
 from sygefravaer.agreements.organisations import System
 from sygefravaer.agreements.reading import danish_day
 from sygefravaer.contract.operations import Environment, Service
-from sygefravaer.contract.values import MUNICIPALITIES
+from sygefravaer.contract.values import MUNICIPALITIES, municipality_name
 from sygefravaer.errors import (
     Conflict,
     MoveRefused,
@@ -89,6 +89,12 @@ TURNS: Final[Mapping[Move, Turn]] = {
     Move.RESUME: Turn(
         source=frozenset({Status.SUSPENDED}), target=Status.APPROVED, event=audit.Event.AGREEMENT_RESUMED
     ),
+}
+
+_ADVICE: Final[Mapping[Move, mail.Kind]] = {
+    Move.REQUEST: mail.Kind.AGREEMENT_REQUESTED,
+    Move.APPROVE: mail.Kind.AGREEMENT_APPROVED,
+    Move.REJECT: mail.Kind.AGREEMENT_REJECTED,
 }
 
 
@@ -255,9 +261,29 @@ async def move(
     if after is None:
         raise Conflict
     await _tell(tx, turn.event, after, by, now, reason=reason)
+    await _advise(tx, after, step, now)
     if step is Move.APPROVE and after.replaces is not None:
         await _replace(tx, after, by, now)
     return after
+
+
+async def _advise(tx: Tx, what: Contract, step: Move, now: datetime) -> None:
+    """Send word to who must act now: a request to the municipality, its decision to the vendor."""
+    kind = _ADVICE.get(step)
+    if kind is None:
+        return
+    known: dict[str, object] = {
+        "agreement": what.agreement_id,
+        "system": what.system,
+        "service": what.service.value,
+        "vendor": await organisations.name_of(tx, what.vendor_cvr),
+        "municipality": municipality_name(what.municipality_cvr),
+        "valid_from": what.valid_from,
+        "reason": what.reason or "",
+    }
+    to = what.municipality_cvr if step is Move.REQUEST else what.vendor_cvr
+    facts = {name: known[name] for name in mail.FACTS[kind]}
+    await mail.advise(tx, kind, await organisations.mailbox(tx, to), facts, now=now)
 
 
 def _check(before: Contract, step: Move, reason: str | None, on: date) -> None:

@@ -198,6 +198,11 @@ MUNICIPALITIES: Final[Mapping[str, Municipality]] = _municipalities()
 _BY_CODE: Final[Mapping[str, Municipality]] = {each.kommunekode: each for each in MUNICIPALITIES.values()}
 
 
+def municipality_name(cvr: str) -> str:
+    """Name a municipality for people; one that is none is called by its number."""
+    return MUNICIPALITIES[cvr].navn if cvr in MUNICIPALITIES else cvr
+
+
 def municipality_by_code(code: str) -> Municipality | None:
     """Find a municipality by its code of four digits; `None` when there is none."""
     return _BY_CODE.get(code)

@@ -20,7 +20,7 @@ from uuid import UUID
 from sygefravaer import agreements, audit, failpoint, mail
 from sygefravaer.clock import Clock
 from sygefravaer.contract.conversations import WITHIN, Answers, Asks, Conversation, Said, Withdraws
-from sygefravaer.contract.values import MUNICIPALITIES
+from sygefravaer.contract.values import municipality_name
 from sygefravaer.errors import NothingOwed
 from sygefravaer.lanes import Status
 from sygefravaer.law import NEVER, danish_date, end_of_day, working_day
@@ -283,9 +283,16 @@ async def owed(
 ) -> list[Obligation]:
     """List what is owed, oldest first."""
     async with store.read() as tx:
-        rows = await tx.all(
-            _LIST, owner=owner, municipality=municipality, kind=None if kind is None else kind.value, limit=limit
-        )
+        return await owed_by(tx, owner, municipality=municipality, kind=kind, limit=limit)
+
+
+async def owed_by(
+    tx: Tx, owner: UUID | None, *, municipality: str | None = None, kind: Kind | None = None, limit: int = 1000
+) -> list[Obligation]:
+    """List the same in a transaction of the caller's."""
+    rows = await tx.all(
+        _LIST, owner=owner, municipality=municipality, kind=None if kind is None else kind.value, limit=limit
+    )
     return [Obligation(**{**row, "kind": Kind(row["kind"])}) for row in rows]
 
 
@@ -369,7 +376,7 @@ class Reminders:
         cvr = row["municipality_cvr"]
         facts = {
             "system": system["name"] if system else row["owner"],
-            "municipality": MUNICIPALITIES[cvr].navn if cvr in MUNICIPALITIES else cvr,
+            "municipality": municipality_name(cvr),
             "message": row["besked_id"],
             "operation": row["operation"],
             "due": danish_date(row["due"]),

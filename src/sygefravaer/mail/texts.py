@@ -66,7 +66,7 @@ _TEXTS: Final[Mapping[Kind, tuple[str, str]]] = {
         "Certifikat udløber om {days} dage: {system}",
         (
             "Certifikatet {name} (SHA-256 {thumbprint}) for {system} gælder til og med {valid_to}.\n"
-            "Derefter kan systemet ikke kalde. Med det standser {agreements} aftaler og {routes} ruter.\n\n"
+            "Derefter kan systemet ikke kalde. Med det standser:\n\n{stops}\n\n"
             "Registrér det nye certifikat i administrationen, før det gamle udløber."
         ),
     ),
