@@ -71,7 +71,7 @@ def rooms_of(kind: Kind) -> Rooms:
 def sealed_of(kind: Kind) -> tuple[Sealed, ...]:
     """Give every sealed column in the schema of a part."""
     if kind is Kind.GATEWAY:
-        return (*SEALED, *audit.SEALED)
+        return (*SEALED, *audit.SEALED, *admin.SEALED)
     return ksd.SEALED if kind is Kind.KSD else jobcenter.SEALED
 
 

@@ -5,6 +5,6 @@ The administration: pages and an API for people who run the platform, on a liste
 `pages` and `rest` load a web framework, so whoever needs them names them; here is only what every start needs.
 """
 
-from sygefravaer.admin.tables import MIGRATIONS
+from sygefravaer.admin.tables import MIGRATIONS, SEALED
 
-__all__ = ["MIGRATIONS"]
+__all__ = ["MIGRATIONS", "SEALED"]

@@ -20,13 +20,13 @@ from starlette.exceptions import HTTPException
 
 from sygefravaer.admin.access import signed_in
 from sygefravaer.admin.office import Office, office_of
+from sygefravaer.admin.tables import ANSWER
 from sygefravaer.errors import CommitUnknown, FieldsWrong, KeyBusy, KeyReused, SygefravaerError
 from sygefravaer.store import Row
 
 HEADER: Final = "Idempotency-Key"
 KEY_MAX: Final = 128  # characters
 KEPT: Final = timedelta(days=1)
-_CONTEXT: Final = "admin answer"
 _HEADERS: Final = ("content-type", "etag", "location")
 
 
@@ -89,7 +89,7 @@ async def _begin(office: Office, known: dict[str, Any], request: bytes) -> Respo
 
 
 def _again(office: Office, row: Row) -> Response:
-    body = office.vault.open(bytes(row["body"]), context=_CONTEXT)
+    body = office.vault.open(bytes(row["body"]), context=ANSWER)
     return Response(body, status_code=row["status"], headers=row["headers"])
 
 
@@ -100,7 +100,7 @@ async def _keep(office: Office, known: dict[str, Any], response: Response) -> No
             " WHERE account_id = %(account_id)s AND key = %(key)s",
             status=response.status_code,
             headers=json.dumps({name: response.headers[name] for name in _HEADERS if name in response.headers}),
-            body=office.vault.seal(bytes(response.body), context=_CONTEXT),
+            body=office.vault.seal(bytes(response.body), context=ANSWER),
             **known,
         )
 

@@ -18,6 +18,7 @@ from sygefravaer.admin import accounts, rest
 from sygefravaer.admin.access import COOKIE, Role, Signed, User, clear_cookie, set_cookie
 from sygefravaer.admin.office import In, Office
 from sygefravaer.admin.provider import Provider
+from sygefravaer.admin.tables import VERIFIER
 from sygefravaer.errors import LoginRefused, NotThere
 
 router: Final = rest.router("session", once=False)
@@ -95,7 +96,6 @@ async def sign_out(user: Signed, response: Response, office: In) -> None:
 
 BEGUN: Final = "__Host-sygefravaer-login"  # binds the sign-in to the browser that began it
 BEGIN_SECONDS: Final = int(accounts.BEGIN.total_seconds())
-_CONTEXT: Final = "login verifier"
 _DONE: Final = (
     '<!doctype html><html lang="da"><meta charset="utf-8"><meta http-equiv="refresh" content="0;url=/">'
     '<title>Logget ind</title><p><a href="/">Du er logget ind</a></p></html>'
@@ -112,7 +112,7 @@ async def begin_at_provider(office: In) -> RedirectResponse:
             tx,
             state=begun.state,
             nonce=begun.nonce,
-            verifier=office.vault.seal(begun.verifier.encode(), context=_CONTEXT),
+            verifier=office.vault.seal(begun.verifier.encode(), context=VERIFIER),
             machine=office.machine(),
         )
     response = RedirectResponse(begun.url, status_code=303)
@@ -153,7 +153,7 @@ async def _back(office: Office, provider: Provider, request: Request, *, code: s
         raise LoginRefused("The sign-in was answered before, or began too long ago.")
     if not code:
         raise LoginRefused("The provider refused it.")
-    verifier = office.vault.open(bytes(begun["verifier"]), context=_CONTEXT).decode()
+    verifier = office.vault.open(bytes(begun["verifier"]), context=VERIFIER).decode()
     who = await provider.vouched(code, nonce=begun["nonce"], verifier=verifier)
     async with office.store.tx() as tx:
         account_id = await accounts.provided(

@@ -10,6 +10,16 @@ from __future__ import annotations
 
 from typing import Final
 
+from sygefravaer.store import Sealed
+
+ANSWER: Final = "admin answer"  # what a sealed value is, so that one cannot stand for another
+VERIFIER: Final = "login verifier"
+SEALED: Final = (
+    Sealed(table="answered", column="body", context=ANSWER),
+    Sealed(table="login_begun", column="verifier", context=VERIFIER),
+)
+"""Every sealed column of these tables."""
+
 MIGRATIONS: Final = (
     """
     -- One way to sign in. Who the person behind it is, `person` says: two accounts of one person are one pair of eyes.
