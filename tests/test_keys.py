@@ -309,7 +309,7 @@ async def test_the_look_up_key_changes_while_no_lane_is_named_by_a_hash(desk, cl
 # --- the other parts ---
 
 
-HASHES = {"cpr_key", "digest", "chain", "mac", "old", "new", "request", "secret", "state", "key"}
+HASHES = {"cpr_key", "digest", "chain", "mac", "old", "new", "secret", "key", "state", "request"}
 
 
 @pytest.mark.parametrize("kind", [PartKind.GATEWAY, PartKind.KSD, PartKind.JOBCENTER])

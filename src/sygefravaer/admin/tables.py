@@ -18,7 +18,7 @@ SEALED: Final = (
     Sealed(table="answered", column="body", context=ANSWER),
     Sealed(table="login_begun", column="verifier", context=VERIFIER),
 )
-"""Every sealed column of the administration."""
+"""Every sealed column of these tables."""
 
 MIGRATIONS: Final = (
     """

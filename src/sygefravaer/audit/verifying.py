@@ -21,7 +21,8 @@ SELECT {", ".join(SEALED)}, mac, seq, chain FROM audit WHERE seq > %(after)s ORD
 _TAIL: Final = f"""
 SELECT {", ".join(SEALED)}, mac FROM audit WHERE seq IS NULL AND audit_id > %(after)s
 ORDER BY audit_id LIMIT %(limit)s"""
-_CUT: Final = "SELECT * FROM audit_cut ORDER BY seq DESC LIMIT 1"
+_CUT: Final = """
+SELECT seq, chain, at, number, first_at, last_at, last_id, digest, mac FROM audit_cut ORDER BY seq DESC LIMIT 1"""
 _BEFORE: Final = "SELECT min(seq) AS seq FROM audit WHERE seq <= %(seq)s"
 _ORPHANS: Final = """
 SELECT audit_id FROM audit WHERE names > %(gone)s
