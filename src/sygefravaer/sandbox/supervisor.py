@@ -231,7 +231,7 @@ class Sandbox:
                 "schema": spec.schema,
             }
             tables["client"] = {"certificate": own.certificate, "key": own.key, "ca": pki.ca}
-        if spec.schema == GATEWAY.schema:  # gateway and administration write to one record
+        if spec.kind in {Kind.GATEWAY, Kind.ADMIN}:  # both write to one record
             tables["audit"] = {"key": layout.audit_key, "anchor": layout.anchors}
         if spec in SYSTEMS:
             gateway = pki.get(GATEWAY.name)
