@@ -48,7 +48,7 @@ def test_fifty_citizens_are_there(place):
 
 def test_the_readme_has_what_is_tested():
     """Nothing here passes because nothing is there."""
-    assert [kind for kind, _ in BLOCKS] == ["call", "curl", "call", "life", "life", "life", "python"]
+    assert [kind for kind, _ in BLOCKS] == ["call", "curl", "call", *["life"] * 3, *["access"] * 3, "python"]
 
 
 @pytest.mark.parametrize("number", range(2))
@@ -79,6 +79,16 @@ def test_the_python_example_runs_as_printed(place):
 def test_the_lines_about_time_work_as_printed(place, number, said):
     """The clock runs to the next request for extension, it lies in an inbox, and a story holds."""
     assert said in _run(place, _lines("life")[number])
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [(0, "approved"), (1, "The call would pass."), (2, "Nothing is wrong.")],
+    ids=["agreements", "access", "audit"],
+)
+def test_the_lines_about_access_work_as_printed(place, number, said):
+    """The agreements of a municipality, why a call would pass, and that nobody has been at the record."""
+    assert said in _run(place, _lines("access")[number])
 
 
 @pytest.mark.parametrize("target", re.findall(r"^\$ make (\w+)", README, re.MULTILINE))

@@ -269,7 +269,7 @@ The sandbox is ready ({ready.seconds:.1f} s).
   Sygefravaer     {summary["gateway"]["sygefravaer"]}
   SygefravaerJC   {summary["gateway"]["sygefravaer_jc"]}
   Administration  {summary["admin"]}
-  Certificates, systems and cases: {layout.summary}
+  Certificates, systems, cases and logins: {layout.summary}
 
 Try it:
 
