@@ -59,6 +59,8 @@ GET    /agreements/{agreement}                             0      y      -      
 GET    /agreements/{agreement} draft                       0      y      -      -      -      y      y
 GET    /agreements/{agreement}/preflight                   0      y      -      y      -      y      y
 POST   /agreements/{agreement}/request                     0      y      -      n      n      n      n
+POST   /agreements/{agreement}/try                         0      y      -      n      n      n      n
+POST   /agreements/{agreement}/remind                      0      y      -      n      n      n      n
 POST   /agreements/{agreement}/cancel                      0      y      -      n      n      n      n
 POST   /agreements/{agreement}/approve                     0      n      n      y      -      n      n
 POST   /agreements/{agreement}/reject                      0      n      n      y      -      n      n

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -13,9 +13,12 @@ from cryptography import x509
 
 from corridor import Corridor, message
 from desk import AARHUS, OPERATOR_CVR, ROOMS, VENDOR_CVR, VIBORG, Desk, Person
-from sygefravaer import audit
+from sygefravaer import agreements, audit
 from sygefravaer.admin.accounts import Role
-from sygefravaer.contract.operations import Service
+from sygefravaer.agreements import Actor, organisations, workflow
+from sygefravaer.agreements.workflow import Move
+from sygefravaer.contract.operations import Environment, Service
+from sygefravaer.errors import MoveRefused
 from sygefravaer.mail import letters
 
 TODAY = "2026-03-02"
@@ -358,3 +361,67 @@ async def test_word_goes_to_whoever_must_act(settled):
     ]
     assert "Begrundelse: Der er en aftale." in bodies[0]
     assert "Leverandør A/S anmoder" in bodies[1]
+
+
+async def test_a_trial_needs_no_municipality_and_only_in_test(settled):
+    """A vendor's own draft passes the checks and begins; in production the same step is refused."""
+    town = settled
+    path = f"/agreements/{await town.draft('viborg', Service.SYGEFRAVAER)}"
+    begun = await town.do(town.vendor, "POST", path + "/try", If_Match=(await town.vendor("GET", path)).etag)
+    assert (begun["status"], begun["phase"]) == ("approved", "approved")
+    told = await town.corridor.send("HentSag", town.letter("HentSag", "viborg"))
+    assert told.code != "ServiceAgreementNotFound"
+    assert [row["event"] for row in await town.desk.record("event LIKE 'agreement.%%'")] == [
+        "agreement.drafted",
+        "agreement.tried",
+    ]
+
+    actor = Actor(user="x", organisation=VENDOR_CVR)
+    async with town.desk.office.store.tx() as tx:
+        made = await organisations.add_system(
+            tx,
+            name="real",
+            vendor_cvr=VENDOR_CVR,
+            role=agreements.Role.JOBCENTER,
+            contact=None,
+            environment=Environment.PRODUCTION,
+            by=actor,
+            now=town.corridor.clock.now(),
+        )
+        await organisations.join_group(tx, made.system_id, "MONOPOLBRUD", by=actor, now=town.corridor.clock.now())
+        real = await organisations.system(tx, made.system_id, environment=Environment.PRODUCTION)
+        asked = {"service": Service.SYGEFRAVAER, "municipality_cvr": VIBORG, "valid_from": date(2026, 3, 2)}
+        drafted = await workflow.draft(tx, of=real, **asked, by=actor, now=town.corridor.clock.now())
+    with pytest.raises(MoveRefused, match="municipality's to approve"):
+        async with town.desk.office.store.tx() as tx:
+            await workflow.move(
+                tx,
+                drafted.agreement_id,
+                Move.TRY,
+                version=1,
+                environment=Environment.PRODUCTION,
+                by=actor,
+                now=town.corridor.clock.now(),
+                machine=datetime.now(UTC),
+            )
+
+
+async def test_a_request_is_reminded_of_once_a_day(settled):
+    """The vendor lets the municipality be told again; what is decided is not reminded of."""
+    town = settled
+    mine = await town.viborg("GET", f"/organisations/{VIBORG}")
+    box = {"mailbox": "aftaler@viborg.example"}
+    await town.do(town.viborg, "PATCH", f"/organisations/{VIBORG}", box, If_Match=mine.etag)
+    path = f"/agreements/{await town.draft('viborg', Service.SYGEFRAVAER)}"
+    early = await town.vendor("POST", path + "/remind")
+    await town.do(town.vendor, "POST", path + "/request")
+    for _ in range(2):
+        await town.do(town.vendor, "POST", path + "/remind")
+    town.corridor.clock.set(town.corridor.clock.now() + timedelta(days=1))
+    await town.do(town.vendor, "POST", path + "/remind")
+    async with town.desk.office.store.read() as tx:
+        mails = [(one.kind, one.address) for one in await letters(tx)]
+
+    assert (early.status, early.body["code"]) == (409, "MoveRefused")
+    assert mails == [("agreement_requested", "aftaler@viborg.example")] * 3
+    assert len(await town.desk.record("event = 'agreement.reminded'")) == 3

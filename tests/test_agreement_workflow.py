@@ -21,6 +21,7 @@ VIBORG, VENDOR = "29189846", "12345674"
 # Written by hand: from where each step leads where. Any other is refused.
 WANTED = {
     ("draft", "request"): "checked",  # what may be requested is another test's
+    ("draft", "try"): "checked",
     ("draft", "cancel"): "cancelled",
     ("requested", "approve"): "approved",
     ("requested", "reject"): "rejected",

@@ -120,6 +120,25 @@ async def request_agreement(
     return await _step(office, user, agreement, Move.REQUEST, version=version, response=response)
 
 
+@router.post("/agreements/{agreement}/try")
+async def try_agreement(
+    agreement: UUID, user: Vendor, version: rest.IfMatch, response: Response, office: In
+) -> Contract:
+    """Let a draft begin as a trial in a test environment, where no municipality need approve (prøvetilslutning)."""
+    return await _step(office, user, agreement, Move.TRY, version=version, response=response)
+
+
+@router.post("/agreements/{agreement}/remind")
+async def remind_of_agreement(agreement: UUID, user: Vendor, office: In) -> Contract:
+    """Let the municipality be told by mail again that a request waits; once a day."""
+    async with office.store.tx() as tx:
+        if (await seen_agreement(tx, office, user, agreement)).vendor_cvr != user.cvr:
+            raise NotThere(foreign=True)
+        return await workflow.remind(
+            tx, agreement, environment=office.environment, by=user.actor, now=office.clock.now()
+        )
+
+
 @router.post("/agreements/{agreement}/cancel")
 async def cancel_agreement(
     agreement: UUID, user: Vendor, version: rest.IfMatch, response: Response, office: In
@@ -165,7 +184,7 @@ async def _step(
     """Take a step that is the vendor's or the municipality's, as its role's endpoint has checked."""
     async with office.store.tx() as tx:
         before = await seen_agreement(tx, office, user, agreement)
-        mine = before.vendor_cvr if step in {Move.REQUEST, Move.CANCEL} else before.municipality_cvr
+        mine = before.vendor_cvr if step in {Move.REQUEST, Move.TRY, Move.CANCEL} else before.municipality_cvr
         if mine != user.cvr:  # seen by the other side, by an operator or an auditor, and not theirs to decide
             raise NotThere(foreign=True)
         after = await workflow.move(

@@ -41,6 +41,7 @@ class Move(StrEnum):
     """A step that somebody takes with an agreement."""
 
     REQUEST = "request"
+    TRY = "try"
     APPROVE = "approve"
     REJECT = "reject"
     CANCEL = "cancel"
@@ -63,6 +64,7 @@ TURNS: Final[Mapping[Move, Turn]] = {
     Move.REQUEST: Turn(
         source=frozenset({Status.DRAFT}), target=Status.REQUESTED, event=audit.Event.AGREEMENT_REQUESTED
     ),
+    Move.TRY: Turn(source=frozenset({Status.DRAFT}), target=Status.APPROVED, event=audit.Event.AGREEMENT_TRIED),
     Move.APPROVE: Turn(
         source=frozenset({Status.REQUESTED}), target=Status.APPROVED, event=audit.Event.AGREEMENT_APPROVED
     ),
@@ -231,7 +233,7 @@ async def move(
     Take a step with an agreement that stands at `version`.
 
     Raises `NotThere`, `VersionChanged`, `MoveRefused`, `UsageError` (a reason is missing); a request also
-    `PreflightFailed` and `Taken`.
+    `PreflightFailed` and `Taken`. A trial is for a test environment, where no real citizen's data is.
     """
     await tx.one("SELECT FROM agreement WHERE agreement_id = %(id)s FOR UPDATE", id=agreement_id)
     before = await contract(tx, agreement_id, environment=environment, now=now)
@@ -241,7 +243,9 @@ async def move(
         raise VersionChanged
     turn = TURNS[step]
     _check(before, step, reason, danish_day(now))
-    if step is Move.REQUEST:
+    if step is Move.TRY and environment is not Environment.TEST:
+        raise MoveRefused("An agreement in production is the municipality's to approve.")
+    if step in {Move.REQUEST, Move.TRY}:
         checks = await preflight.checks(tx, agreement_id, now=now, machine=machine)
         if any(check.blocking and not check.passed for check in checks):
             raise PreflightFailed(tuple(check.plain() for check in checks))
@@ -262,12 +266,24 @@ async def move(
         raise Conflict
     await _tell(tx, turn.event, after, by, now, reason=reason)
     await _advise(tx, after, step, now)
-    if step is Move.APPROVE and after.replaces is not None:
+    if step in {Move.APPROVE, Move.TRY} and after.replaces is not None:
         await _replace(tx, after, by, now)
     return after
 
 
-async def _advise(tx: Tx, what: Contract, step: Move, now: datetime) -> None:
+async def remind(tx: Tx, agreement_id: UUID, *, environment: Environment, by: Actor, now: datetime) -> Contract:
+    """Let the municipality be told again of a request that waits, once a day; raises `NotThere`, `MoveRefused`."""
+    found = await contract(tx, agreement_id, environment=environment, now=now)
+    if found is None:
+        raise NotThere
+    if found.status is not Status.REQUESTED:
+        raise MoveRefused(f"It is {found.status}; only a request that waits is reminded of.")
+    await _advise(tx, found, Move.REQUEST, now, key=f"request/{agreement_id}/{danish_day(now)}")
+    await _tell(tx, audit.Event.AGREEMENT_REMINDED, found, by, now)
+    return found
+
+
+async def _advise(tx: Tx, what: Contract, step: Move, now: datetime, *, key: str | None = None) -> None:
     """Send word to who must act now: a request to the municipality, its decision to the vendor."""
     kind = _ADVICE.get(step)
     if kind is None:
@@ -283,7 +299,7 @@ async def _advise(tx: Tx, what: Contract, step: Move, now: datetime) -> None:
     }
     to = what.municipality_cvr if step is Move.REQUEST else what.vendor_cvr
     facts = {name: known[name] for name in mail.FACTS[kind]}
-    await mail.advise(tx, kind, await organisations.mailbox(tx, to), facts, now=now)
+    await mail.advise(tx, kind, await organisations.mailbox(tx, to), facts, now=now, key=key)
 
 
 def _check(before: Contract, step: Move, reason: str | None, on: date) -> None:

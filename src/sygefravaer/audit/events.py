@@ -48,6 +48,8 @@ class Event(StrEnum):
     CERTIFICATE_WITHDRAWN = "certificate.withdrawn"
     AGREEMENT_DRAFTED = "agreement.drafted"
     AGREEMENT_REQUESTED = "agreement.requested"
+    AGREEMENT_REMINDED = "agreement.reminded"
+    AGREEMENT_TRIED = "agreement.tried"
     AGREEMENT_APPROVED = "agreement.approved"
     AGREEMENT_REJECTED = "agreement.rejected"
     AGREEMENT_CANCELLED = "agreement.cancelled"

@@ -137,6 +137,8 @@ def _explain(command: click.Command, name: str, text: str, more: str) -> None:
     command.help = f"{text}\n\n\b\nExample:\n{line}\n"
 
 
+_step("remind", "Let the municipality be told by mail again that AGREEMENT waits; once a day.")
+_step("try", "Let a draft AGREEMENT begin as a trial in a test environment, where no municipality need approve.")
 _step("cancel", "Take AGREEMENT back before it is decided; of one's own.")
 _step("approve", "Approve AGREEMENT for one's municipality.")
 _reasoned("reject", "Reject AGREEMENT for one's municipality.")
