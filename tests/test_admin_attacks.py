@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
+import aiohttp
 import hypothesis
 import pytest
 import schemathesis
@@ -304,7 +305,7 @@ async def test_at_the_gateway_only_the_very_certificate_opens(make_store, vault,
         assert not (await corridor.send("HentSag", message("HentSag"))).is_fault
         foreign = pki.foreign.issue("viborg", "12345674")
         corridor.issued["foreign"] = foreign
-        with pytest.raises(Exception, match=r"(?i)ssl|disconnected|reset|closed"):
+        with pytest.raises((aiohttp.ClientError, OSError)):  # TLS 1.3: seen at the first write or read
             await corridor.send("HentSag", message("HentSag"), caller="foreign")
         renewed = pki.issue("viborg", "12345674")
         assert renewed.serial_key == right.serial_key
@@ -365,7 +366,7 @@ async def test_nothing_that_can_be_sent_breaks_it(desk):
             for mode in modes:
 
                 @hypothesis.settings(
-                    max_examples=4,
+                    max_examples=3,
                     deadline=None,
                     database=None,
                     derandomize=True,

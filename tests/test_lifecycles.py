@@ -22,7 +22,7 @@ from lifecycles.world import FIRST, Run, World
 
 pytestmark = pytest.mark.long
 
-RUNS, STEPS = 20, 20
+RUNS, STEPS = 20, 12
 SURELY = ("reported", "form", "asked, LOEBENDE", "granted", "recovered", "moved", "VURDERER_FORLAENGELSE", "AFSLUTTET")
 """What twenty lives visit by chance; every row is visited by the lives that are told beforehand."""
 
@@ -53,7 +53,7 @@ def live(fault, run):
 
 @pytest.mark.timeout(900)
 def test_random_lives_end_in_agreement(embedded, pki, record_property):
-    """Twenty lives of twenty steps; which rows they visited is told in the summary."""
+    """Twenty lives of twelve steps; which rows they visited is told in the summary."""
     runs = Runs(server=embedded, pki=pki)
     runs.lives(RUNS, steps=STEPS, seed=SEED)
     record_property("summary", runs.report())

@@ -32,11 +32,12 @@ async def test_gateway_refuses_the_revoked_and_stops_while_its_mail_server_hangs
     lists = web.AppRunner(responder.application(pki))
     await lists.setup()
     await web.TCPSite(lists, "127.0.0.1", 0).start()
-    greeted = asyncio.Event()
+    greeted, over, held = asyncio.Event(), asyncio.Event(), []
 
-    async def hang(*_):
+    async def hang(_, writer):
+        held.append(writer)
         greeted.set()
-        await asyncio.sleep(60)
+        await over.wait()
 
     hanging = await asyncio.start_server(hang, "127.0.0.1", 0)
     dsn = embedded.dsn("watched", "x")
@@ -105,5 +106,10 @@ timeout = 60
         (letter,) = await letters(tx)
     assert (letter.status, letter.attempts) == (Status.QUEUED, 1)  # another postman takes it after a while
     await store.close()
+    over.set()
+    for writer in held:
+        writer.close()
+        await writer.wait_closed()
     hanging.close()
+    await hanging.wait_closed()
     await lists.cleanup()
