@@ -24,7 +24,7 @@ sandbox: $(STAMP) ## start everything on this machine: gateway, KSD, two jobcent
 	@$(BIN)/sygefravaer sandbox up
 
 test: $(STAMP) ## run all tests
-	@$(BIN)/python -m pytest -n 3 --dist worksteal
+	@$(BIN)/python -m pytest -n 2 --dist worksteal
 
 coverage: $(STAMP) ## run all tests, with the branch coverage of every process, about twice as long
 	@$(BIN)/coverage erase

@@ -316,7 +316,7 @@ async def test_a_part_that_is_away_cannot_be_frozen(up: Up) -> None:
     await up.knock("supervisor", "kill", part="admin")
     with pytest.raises(ActRefused) as caught:
         await up.knock("supervisor", "pause", part="admin")
-    await up.knock("supervisor", "start", part="admin")
+    assert (await up.cli("sandbox", "start", "admin")).stdout == "admin is running.\n"
     unknown = await up.cli("sandbox", "pause", "database")
 
     assert caught.value.code == "PartDown"
@@ -329,7 +329,7 @@ async def test_the_clock_moves_for_all_parts_and_stays_moved(up: Up) -> None:
     before = (await up.knock("supervisor", "health"))["now"]
     await up.knock("supervisor", "clock", advance=3600)
     await up.knock("supervisor", "kill", part="admin")
-    await up.knock("supervisor", "start", part="admin")
+    await up.cli("sandbox", "start", "admin")
 
     told = [(await up.knock(name, "health"))["now"] for name in [*NAMES, "supervisor"]]
 
