@@ -170,3 +170,14 @@ async def test_who_slept_when_the_clock_was_held_waits_for_a_turn():
     assert not asleep.done()
     await clock.turn(1.0)
     await asyncio.wait_for(asleep, 1)
+
+
+async def test_a_clock_that_starts_held_stands_where_it_was_set():
+    """It does not run from its first instant on, until it is released."""
+    clock = MovableClock(START, held=True)
+
+    await asyncio.sleep(0.01)
+    assert (clock.held, clock.now()) == (True, START)
+    clock.release()
+    await asyncio.sleep(0.01)
+    assert clock.now() > START

@@ -339,6 +339,23 @@ async def test_the_clock_moves_for_all_parts_and_stays_moved(up: Up) -> None:
             await up.knock("supervisor", "clock", advance=wrong)
 
 
+async def test_a_part_that_starts_while_the_clocks_stand_stands_with_them(up: Up) -> None:
+    """Its start takes machine time, which must not become time of the sandbox: what waits for a later instant waits."""
+    assert (await up.cli("clock", "advance", "1s")).exit_code == 0  # which waits for the opening conversation
+    now = max([(await up.knock(name, "clock", hold=True))["now"] for name in NAMES])
+    try:
+        for name in NAMES:
+            await up.knock(name, "clock", now=now)
+        await up.knock("supervisor", "kill", part="admin")
+        await up.cli("sandbox", "start", "admin")
+
+        told = await up.knock("admin", "clock")
+    finally:
+        for name in NAMES:
+            await up.knock(name, "clock", hold=False)
+    assert told == {"now": now, "held": True}
+
+
 async def times(up: Up) -> list[datetime]:
     return [datetime.fromisoformat((await up.knock(name, "clock"))["now"]) for name in NAMES]
 

@@ -609,7 +609,9 @@ def clock_of(config: Config) -> Clock:
     """Give the clock that the settings ask for."""
     if config.clock is Time.SYSTEM:
         return SystemClock()
-    return MovableClock(datetime.now(UTC) + timedelta(seconds=config.clock_ahead))
+    if config.clock_at is None:
+        return MovableClock(datetime.now(UTC) + timedelta(seconds=config.clock_ahead))
+    return MovableClock(config.clock_at.astimezone(UTC), held=True)
 
 
 def main(config: Config, *, with_parent: bool = False) -> None:

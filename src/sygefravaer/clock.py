@@ -95,9 +95,9 @@ class _Loop:
 class MovableClock:
     """A clock that can be moved forward; between moves it runs, unless it was made to stand or is held."""
 
-    def __init__(self, start: datetime | None = None, *, running: bool = True) -> None:
+    def __init__(self, start: datetime | None = None, *, running: bool = True, held: bool = False) -> None:
         self._running = running
-        self._held = False
+        self._held = held
         self._base = start or datetime.now(UTC)
         self._since = datetime.now(UTC)
         self._moved = asyncio.Event()

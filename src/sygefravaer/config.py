@@ -13,6 +13,7 @@ import tomllib
 import types
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final, Union, get_args, get_origin, get_type_hints
@@ -223,6 +224,7 @@ class Config:
     parts: Mapping[str, Path] = field(default_factory=dict)
     clock: Time = Time.SYSTEM
     clock_ahead: float = 0.0
+    clock_at: datetime | None = None
 
     @property
     def title(self) -> str:
@@ -325,8 +327,15 @@ def _judge(config: Config, path: Path) -> None:
     _judge_keeping(config, path)
     if config.environment is Surroundings.PRODUCTION:
         _judge_production(config, path)
-    if config.clock_ahead and config.clock is Time.SYSTEM:
-        raise UsageError("SettingWrong", f'`clock_ahead` in {path} needs clock = "movable".')
+    _judge_clock(config, path)
+
+
+def _judge_clock(config: Config, path: Path) -> None:
+    given = [name for name in ("clock_ahead", "clock_at") if getattr(config, name)]
+    if given and config.clock is Time.SYSTEM:
+        raise UsageError("SettingWrong", f'`{given[0]}` in {path} needs clock = "movable".')
+    if len(given) > 1:
+        raise UsageError("SettingWrong", f"`clock_ahead` and `clock_at` in {path} say two things of one clock.")
 
 
 def _judge_revocation(revocation: Revoking, path: Path) -> None:
@@ -439,6 +448,10 @@ class _Reader:
     def _scalar(self, value: object, wanted: Any, key: str) -> object:
         if wanted in (int, float):
             return self._number(value, wanted, key)
+        if wanted is datetime:
+            if not isinstance(value, datetime) or value.tzinfo is None:
+                raise self._wrong(key, value, _WANTED[datetime])
+            return value
         if not isinstance(value, str):
             raise self._wrong(key, value, _WANTED.get(wanted, "a string"))
         if wanted is Path:
@@ -469,6 +482,7 @@ class _Reader:
 
 
 _WANTED: Final[Mapping[type, str]] = {
+    datetime: "a time with an offset",
     UUID: "a UUID",
     Path: "a path (a string)",
 }
@@ -479,6 +493,7 @@ _KINDS: Final[Mapping[type, str]] = {
     bool: "a truth value",
     list: "a list",
     dict: "a table",
+    datetime: "a time without an offset",
 }
 
 

@@ -74,6 +74,19 @@ class Mover:
             await asyncio.wait((self._task,), timeout=WAIT if wish is not None else 0.0)
         return {"now": time().isoformat(), "moving": self._moving(), **self._progress(), **self._result()}
 
+    async def standing(self) -> datetime | None:
+        """Give the instant at which the clocks of all parts stand; None while one runs or a move goes on."""
+        running = [name for name, process in self._processes.items() if process.state is State.RUNNING]
+        if self._moving() or not running:
+            return None
+        async with Visitor({name: self._layout.socket(name) for name in running}) as visitor:
+            knocks = (visitor.knock(name, "clock", {}) for name in running)
+            asked = await asyncio.gather(*knocks, return_exceptions=True)
+        told = [one for one in asked if not isinstance(one, BaseException)]
+        if not told or not all(one.get("held") for one in told):
+            return None
+        return max(datetime.fromisoformat(one["now"]) for one in told)
+
     async def catch_up(self, part: str, now: datetime) -> None:
         """Give a part that has been away the time of the others; while a move goes on, that does it."""
         if self._moving():

@@ -17,6 +17,7 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
@@ -142,7 +143,7 @@ class Layout:
 
 
 def toml(settings: Mapping[str, object]) -> str:
-    """Write settings as TOML: strings, numbers, paths, lists of strings, and one level of tables."""
+    """Write settings as TOML: strings, numbers, times, paths, lists of strings, and one level of tables."""
     flat = {key: value for key, value in settings.items() if not isinstance(value, Mapping)}
     tables = {key: value for key, value in settings.items() if isinstance(value, Mapping)}
     lines = [f"{key} = {_literal(value)}" for key, value in flat.items()]
@@ -154,6 +155,8 @@ def toml(settings: Mapping[str, object]) -> str:
 def _literal(value: object) -> str:
     if isinstance(value, int | float):
         return str(value)
+    if isinstance(value, datetime):
+        return value.isoformat()
     if isinstance(value, tuple | list):
         return f"[{', '.join(_literal(item) for item in value)}]"
     return json.dumps(str(value), ensure_ascii=False)

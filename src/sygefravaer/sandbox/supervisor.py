@@ -208,7 +208,8 @@ class Sandbox:
         if not (self._layout.state.exists() and self._layout.cases.exists()):
             cases.write(self._layout, self._people)
 
-    def _configure(self, spec: Spec, pki: Pki) -> None:
+    def _configure(self, spec: Spec, pki: Pki, stands: datetime | None = None) -> None:
+        """Write a part's settings; its clock runs with the sandbox's, unless the others stand at an instant."""
         layout = self._layout
         settings: dict[str, object] = {
             "part": spec.kind.value,
@@ -216,7 +217,7 @@ class Sandbox:
             "environment": "test",
             "control": layout.socket(spec.name),
             "clock": "movable",
-            "clock_ahead": self._ahead,
+            **({"clock_ahead": self._ahead} if stands is None else {"clock_at": stands}),
         }
         listen: dict[str, object] = {"host": HOST, "port": self._ports[spec.name]}
         tables: dict[str, object] = {"listen": listen}
@@ -448,12 +449,15 @@ class Sandbox:
 
     async def _start(self, fields: dict[str, Any]) -> dict[str, Any]:
         process = self._named(fields)
+        stands = None
         if process.pid is None:
             pki = await asyncio.to_thread(Pki(self._layout.pki).create)
-            self._configure(process.spec, pki)
+            stands = await self._mover.standing()
+            self._configure(process.spec, pki, stands)
         await process.start()
         await self._ready(process)
-        await self._mover.catch_up(process.spec.name, self._time())
+        if stands is None:
+            await self._mover.catch_up(process.spec.name, self._time())
         return await self._part(process)
 
     async def _ask_down(self, _fields: dict[str, Any]) -> dict[str, Any]:

@@ -256,7 +256,9 @@ class Timekeeper:
     async def _look(self) -> None:
         """Ask every part how it is; one that has come back gets the time of the others first."""
         found = await self._ask_all("due", {})
-        if set(found) - self._held:
+        if new := set(found) - self._held:
+            told = {part: await self._ask(part, "clock", {}) for part in sorted(new)}
+            self._ran |= {part for part, one in told.items() if one is not None and not one.get("held")}
             self._held &= set(found)
             await self._set(self._now)
             found = await self._ask_all("due", {})
