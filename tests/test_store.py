@@ -2,6 +2,8 @@
 """The pool, transactions, migrations, and the embedded server."""
 
 import asyncio
+import contextlib
+import gc
 import logging
 import os
 import pwd
@@ -16,6 +18,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from ordeal.proxy import HalfOpen, Proxy, Way
 from sygefravaer.errors import CommitUnknown, Conflict, MigrationError, StoreError, StoreUnavailable, UsageError
 from sygefravaer.store import EmbeddedServer, Store, embedded, migrate, migrations, pool
 
@@ -107,6 +110,8 @@ async def test_a_savepoint_undoes_only_itself(store):
             await insert_in_a_block(tx.savepoint(), "inside", tx=tx, then=ZeroDivisionError)
         async with tx.savepoint():
             await insert(tx, "after")
+            with pytest.raises(Conflict):
+                await insert_in_a_block(tx.savepoint(), "innermost", "after", tx=tx)
 
     assert await names(store) == ["after", "before"]
 
@@ -198,6 +203,54 @@ async def test_a_connection_that_dies_in_the_commit_is_unknown(embedded, store):
     cut = end_connections(embedded, store.schema)
     with pytest.raises(CommitUnknown):
         await insert_in_a_block(store.tx(), "perhaps", meanwhile=cut)
+
+
+@contextlib.asynccontextmanager
+async def behind_a_proxy(embedded, store):
+    """Give a proxy in front of the server, and the DSN of a store's part by way of it."""
+    proxy = Proxy(name="database", to=embedded.socket_directory / ".s.PGSQL.5432")
+    await proxy.start()
+    try:
+        yield proxy, make_conninfo(store._conninfo, host="127.0.0.1", port=proxy.port, connect_timeout=2)
+    finally:
+        await proxy.stop()
+
+
+async def test_an_attempt_to_connect_that_is_given_up_keeps_no_socket(embedded, store):
+    """A network that swallows what the server says: each attempt closes what it opened, in a quiet process too."""
+    async with behind_a_proxy(embedded, store) as (proxy, dsn):
+        await proxy.put(HalfOpen(), Way.DOWN)
+        gc.disable()
+        try:
+            with pytest.raises(psycopg.errors.ConnectionTimeout):
+                await pool.Connection.connect(dsn)
+            async with asyncio.timeout(5):
+                while proxy.held(Way.UP):
+                    await asyncio.sleep(0.05)
+        finally:
+            gc.enable()
+        assert proxy.count["connections"] == 1
+
+
+async def test_a_savepoint_that_nobody_answers_is_given_up(embedded, store):
+    """As any statement: its connection goes, and the next block gets another."""
+    async with behind_a_proxy(embedded, store) as (proxy, dsn):
+        through = Store(dsn, schema=store.schema, size=1)
+        await through.open()
+
+        async def silenced():
+            async with through.tx(limit=0.2) as tx:
+                await proxy.put(HalfOpen(), Way.DOWN)
+                asyncio.get_running_loop().call_later(0.1, proxy.toxics.clear)
+                await insert_in_a_block(tx.savepoint(), "unheard", tx=tx)
+
+        async with asyncio.timeout(30):
+            with pytest.raises(StoreUnavailable):
+                await silenced()
+        await insert_in_a_block(through.tx(), "heard")
+        await through.close()
+
+    assert await names(store) == ["heard"]
 
 
 async def test_a_statement_that_waits_for_ever_is_cancelled_and_its_connection_goes_on(make_store):

@@ -8,9 +8,10 @@ import contextlib
 import logging
 import re
 import select
+import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, Self, TypeVar, cast
 
 import psycopg
 from psycopg import errors, sql
@@ -28,6 +29,20 @@ class Connection(psycopg.AsyncConnection[DictRow]):
     """A connection that notes whether the server has warned since it was last asked."""
 
     warned: bool = False
+
+    @classmethod
+    async def connect(cls, conninfo: str = "", **kwargs: Any) -> Self:
+        """
+        Connect; an attempt that was given up has let go of its socket when this raises.
+
+        psycopg's error and the frame that raises it hold each other, and the attempt with its socket, until the garbage
+        collector comes round: in a quiet process minutes later.
+        """
+        try:
+            return await super().connect(conninfo, **kwargs)
+        except psycopg.Error as error:
+            traceback.clear_frames(error.__traceback__)
+            raise
 
 
 class LateError(psycopg.OperationalError):
@@ -133,9 +148,15 @@ class Tx:
     @contextlib.asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:
         """Undo what happens inside when it raises, and only that; the transaction stays usable."""
-        with translated():
-            async with self._connection.transaction():
-                yield
+        await self.run("SAVEPOINT here")  # one inside another may have its name: the innermost is meant
+        try:
+            yield
+        except BaseException:
+            if not self._connection.closed:
+                await self.run("ROLLBACK TO here")
+                await self.run("RELEASE here")
+            raise
+        await self.run("RELEASE here")
 
 
 class Store:
@@ -255,7 +276,7 @@ class Store:
 
     async def _listened(self, channel: str, heard: Callable[[], None]) -> None:
         listen = sql.SQL("LISTEN {}").format(sql.Identifier(self._channel(channel)))
-        connection = await psycopg.AsyncConnection.connect(self._conninfo, autocommit=True)
+        connection = await Connection.connect(self._conninfo, autocommit=True)
         try:
             while True:
                 await _within(
