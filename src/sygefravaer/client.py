@@ -160,6 +160,7 @@ class Client:
         self._limit = limit
         self._callback = callback
         self._session: aiohttp.ClientSession | None = None
+        self._closed = False
 
     async def __aenter__(self) -> Self:
         """Open the session."""
@@ -173,7 +174,8 @@ class Client:
         await self.close()
 
     async def close(self) -> None:
-        """Close every connection."""
+        """Close every connection, for good: what is called later, by a task that comes late, is `Unreachable`."""
+        self._closed = True
         if self._session is not None:
             await self._session.close()
             self._session = None
@@ -241,6 +243,8 @@ class Client:
                 raise
             return None, fault
         except CallFailed as failure:
+            if self._closed:
+                raise
             return None, failure
 
     async def _called(self, element: bytes, operation: Operation) -> Reply:
@@ -271,6 +275,8 @@ class Client:
             raise NoAnswer from error
 
     def _opened(self) -> aiohttp.ClientSession:
+        if self._closed:
+            raise Unreachable
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(

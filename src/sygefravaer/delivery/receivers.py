@@ -14,6 +14,7 @@ from sygefravaer.agreements import Route
 from sygefravaer.client import Client
 from sygefravaer.contract.operations import Service
 from sygefravaer.delivery.pace import Pace
+from sygefravaer.errors import Unreachable
 
 INLINE: Final = 64  # messages that callers may wait for at one receiver at a time; more are left to the worker
 CONCURRENCY: Final = 16  # lanes that the worker carries at a time; one receiver gets at most half of them
@@ -132,10 +133,13 @@ class Clients:
         self._timeout = timeout
         self._connections = connections
         self._open: dict[tuple[UUID, str], Client] = {}
+        self._closed = False
 
     def to(self, way: Route) -> Client:
         """Give the client for this route."""
         key = (way.system_id, way.url)
+        if self._closed:  # an attempt that comes late would open connections that nobody closes
+            raise Unreachable
         if key not in self._open:
             self._open[key] = Client(
                 way.url,
@@ -148,7 +152,8 @@ class Clients:
         return self._open[key]
 
     async def close(self) -> None:
-        """Close every connection."""
+        """Close every connection, for good."""
+        self._closed = True
         while self._open:
             _, client = self._open.popitem()
             await client.close()
