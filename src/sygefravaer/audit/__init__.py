@@ -14,7 +14,16 @@ from sygefravaer.audit.exporting import FORMS, csv_cell, export, one_line
 from sygefravaer.audit.recording import MIGRATIONS, record, sign_with, trail
 from sygefravaer.audit.reporting import OPERATIONS, AccessReport, access_report
 from sygefravaer.audit.sampling import Drawn, Month, sample
-from sygefravaer.audit.sealing import Anchor, Sealer, Witness, head_file, read_anchors, read_head, read_witness
+from sygefravaer.audit.sealing import (
+    Anchor,
+    Sealer,
+    Witness,
+    head_file,
+    read_anchors,
+    read_head,
+    read_witness,
+    unsealed,
+)
 from sygefravaer.audit.searching import PURPOSE, SEALED, USER, Query, Reader, search
 from sygefravaer.audit.verifying import Evidence, Finding, Kind, Of, Report, verify
 
@@ -56,5 +65,6 @@ __all__ = [
     "search",
     "sign_with",
     "trail",
+    "unsealed",
     "verify",
 ]
