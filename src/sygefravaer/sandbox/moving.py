@@ -64,7 +64,7 @@ class Mover:
         """Begin a move if one is asked for, wait a while for it, and say how far it is or what it came to."""
         wish = self._wish(Fields(given), time())
         if wish is not None:
-            if self._moving():
+            if self.moving:
                 raise ActRefused(
                     "ClockMoves", "The clock is being moved; a second move begins when the first has ended."
                 )
@@ -72,11 +72,11 @@ class Mover:
             self._task = asyncio.create_task(self._move(wish))
         if self._task is not None:
             await asyncio.wait((self._task,), timeout=WAIT if wish is not None else 0.0)
-        return {"now": time().isoformat(), "moving": self._moving(), **self._progress(), **self._result()}
+        return {"now": time().isoformat(), "moving": self.moving, **self._progress(), **self._result()}
 
     async def catch_up(self, part: str, now: datetime) -> None:
         """Give a part that has been away the time of the others; while a move goes on, that does it."""
-        if self._moving():
+        if self.moving:
             return
         async with Visitor({part: self._layout.socket(part)}) as visitor:
             with contextlib.suppress(ActRefused):  # it may be a moment ahead
@@ -89,7 +89,9 @@ class Mover:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
-    def _moving(self) -> bool:
+    @property
+    def moving(self) -> bool:
+        """Say whether a move goes on."""
         return self._task is not None and not self._task.done()
 
     def _wish(self, given: Fields, now: datetime) -> _Wish | None:
