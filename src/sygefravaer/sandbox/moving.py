@@ -58,20 +58,25 @@ class Mover:
         self._task: asyncio.Task[Move] | None = None
         self._step: Step | None = None
         self._instants = 0
+        self._start = datetime.min.replace(tzinfo=UTC)
         self._goal: datetime | None = None
 
     async def tell(self, given: Json, time: Callable[[], datetime]) -> Json:
         """Begin a move if one is asked for, wait a while for it, and say how far it is or what it came to."""
-        wish = self._wish(Fields(given), time())
+        fields, now = Fields(given), time()
+        wait = fields.find("wait", float)
+        wish = self._wish(fields, now)
         if wish is not None:
             if self.moving:
                 raise ActRefused(
                     "ClockMoves", "The clock is being moved; a second move begins when the first has ended."
                 )
-            self._step, self._instants = None, 0
+            self._step, self._instants, self._start = None, 0, now
             self._task = asyncio.create_task(self._move(wish))
         if self._task is not None:
-            await asyncio.wait((self._task,), timeout=WAIT if wish is not None else 0.0)
+            await asyncio.wait(
+                (self._task,), timeout=0.0 if wish is None else min(WAIT if wait is None else wait, WAIT)
+            )
         return {"now": time().isoformat(), "moving": self.moving, **self._progress(), **self._result()}
 
     async def catch_up(self, part: str, now: datetime) -> None:
@@ -127,6 +132,7 @@ class Mover:
             "instant": self._step.instant.isoformat(),
             "due": list(self._step.due),
             "instants": self._instants,
+            "from": self._start.isoformat(),
             "goal": self._goal.isoformat(),
         }
 

@@ -112,7 +112,7 @@ class Plays:
             {"number": number, "at": line.at.isoformat(), "kind": line.kind, "text": " ".join(line.text.split())}
             for number, line in enumerate(self._lines[after:], after + 1)
         ]
-        return {"playing": self.playing, **self._told, "lines": lines, **self._result()}
+        return {"playing": self.playing, **self._told, "count": len(self._lines), "lines": lines, **self._result()}
 
     def _result(self) -> Json:
         if self._task is None or not self._task.done():

@@ -492,7 +492,7 @@ class Sandbox:
         Tell the time of the sandbox and how far the move is; or begin a move of all parts, and wait a while for it.
 
         Fields: `advance` (seconds), `now` (a time with offset) or `until` (an event, within `advance` or `now`, else a
-        year); `timeout` (seconds for one instant). While `moving` is true, ask again.
+        year); `timeout` (seconds for one instant); `wait` (seconds, 5 at most). While `moving` is true, ask again.
         """
         if self._plays.playing and fields.keys() & {"advance", "now", "until"}:
             raise ActRefused("ScenarioPlays", "A scenario is being played, and it moves the clock itself.")
