@@ -11,6 +11,7 @@ from fastapi import Response
 
 from sygefravaer.admin.screens.frame import Seen
 from sygefravaer.admin.screens.sandbox.doors import KSD, SCREEN, SUPERVISOR, At, Drawn, Form, Sent, codes
+from sygefravaer.admin.screens.texts import danish
 from sygefravaer.errors import ActRefused
 
 PATH: Final = f"{SCREEN.path}/ksd"
@@ -23,6 +24,14 @@ ACTS: Final = {
     "ask": ("ask_extension", "asked"),
 }
 """The act of KSD's door for each button, and the word for what was done."""
+FATES: Final = {
+    "open": danish("intet svar endnu"),
+    "granted": danish("forlængelsen er bevilget"),
+    "refused": danish("forlængelsen er afvist; KSD skal afgøre sagen"),
+    "decided": danish("besvaret og afgjort"),
+    "withdrawn": danish("trukket tilbage"),
+}
+"""What became of a request for extension."""
 router: Final = SCREEN.router()
 
 
@@ -145,6 +154,8 @@ async def _standing(sags_id: UUID, doors: At) -> dict[str, Any]:
         "case": case,
         "messages": messages.get("messages", ()),
         "name": names.get(str(sags_id)),
+        "asked": {one["anmodning_id"]: one["status"] for one in case.get("requests", ())},
+        "fates": FATES,
         "texts": {
             name: dict(codes(name)) for name in ("sagstilstande", "haendelsestyper", "forretningsvalideringskoder")
         },
