@@ -26,8 +26,7 @@ ACTS: Final = {
 """The act of KSD's door for each button, and the word for what was done."""
 FATES: Final = {
     "open": danish("intet svar endnu"),
-    "granted": danish("forlængelsen er bevilget"),
-    "refused": danish("forlængelsen er afvist; KSD skal afgøre sagen"),
+    "answered": danish("afvist af jobcentret; KSD afgør sagen"),
     "decided": danish("besvaret og afgjort"),
     "withdrawn": danish("trukket tilbage"),
 }
