@@ -444,6 +444,81 @@ async def is_moving(up: Up) -> bool:
     return bool((await up.knock("supervisor", "clock"))["moving"])
 
 
+STORY = """title = "Kort"
+story = "Et fravær anmeldes."
+turn = "T"
+[citizens]
+anna = "any"
+[[step]]
+at = "T+1d 09:00"
+who = "ksd"
+act = "create_case"
+with.cpr = "$anna"
+with.FoersteFravaersdag = "$T"
+name = "sag"
+must = [{ that = "KSD har sagen", ksd = { state = "ANMELDT" } }]
+"""
+
+
+async def test_a_scenario_is_played_by_the_supervisor(up: Up, tmp_path: Path) -> None:
+    """Line by line while it plays; nobody else moves the clock meanwhile; afterwards its time is the sandbox's."""
+    story = tmp_path / "kort.toml"
+    story.write_text(STORY)
+    known = await up.knock("supervisor", "scenarios")
+
+    begun = await up.knock("supervisor", "scenario", name=str(story))
+    with pytest.raises(ActRefused) as second:
+        await up.knock("supervisor", "scenario", name=str(story))
+    with pytest.raises(ActRefused) as moved:
+        await up.knock("supervisor", "clock", advance=60)
+    await eventually(lambda: has_played(up))
+    told = await up.knock("supervisor", "scenario")
+    rest = await up.knock("supervisor", "scenario", after=len(told["lines"]) - 1)
+    kept = await up.knock("supervisor", "health")
+
+    assert "03-flytning" in {one["name"] for one in known["scenarios"]}
+    assert (begun["playing"], begun["title"]) == (True, "Kort")
+    assert (second.value.code, moved.value.code) == ("ScenarioPlays", "ScenarioPlays")
+    assert told["ok"], told
+    assert [check["that"] for check in told["checks"]] == ["KSD har sagen"]
+    assert {"message", "state", "check"} <= {line["kind"] for line in told["lines"]}
+    assert rest["lines"] == told["lines"][-1:]
+    assert datetime.fromisoformat(kept["now"]) >= datetime.fromisoformat(told["lines"][-1]["at"])
+    assert not await held(up)
+
+
+async def test_a_play_is_broken_off(up: Up, tmp_path: Path) -> None:
+    """Whoever asks for the end gets it, and why it ended; a story that begins in the past does not begin."""
+    story = tmp_path / "kort.toml"
+    story.write_text(STORY + '\n[[step]]\nat = "T+200w"\n')
+
+    await up.knock("supervisor", "scenario", name=str(story))
+    stopped = await up.knock("supervisor", "scenario", stop=True)
+    await up.knock("supervisor", "scenario", name=str(story), start="2014-07-01")
+    await eventually(lambda: has_played(up))
+    unfit = await up.knock("supervisor", "scenario")
+
+    assert (stopped["playing"], stopped["failed"]["code"]) == (False, "ScenarioStopped")
+    assert unfit["failed"]["code"] == "ScenarioUnfit"
+    assert not await held(up)
+
+
+async def has_played(up: Up) -> bool:
+    return not (await up.knock("supervisor", "scenario"))["playing"]
+
+
+async def test_the_citizens_are_listed_without_their_numbers(up: Up) -> None:
+    """By page, or the one of a case; whoever asks for numbers gets them, since none of these people exists."""
+    all_of_them = (await up.knock("supervisor", "citizens"))["citizens"]
+    page = (await up.knock("supervisor", "citizens", after=1, limit=2))["citizens"]
+    case = up.summary["cases"][0]
+    one = (await up.knock("supervisor", "citizens", sags_id=case["sags_id"], numbers=True))["citizens"]
+
+    assert page == all_of_them[1:3]
+    assert {citizen["cpr"] for citizen in all_of_them} == {"**********"}
+    assert [(citizen["sags_id"], citizen["cpr"]) for citizen in one] == [(case["sags_id"], case["cpr"])]
+
+
 async def test_any_act_of_a_part_by_hand(up: Up, tmp_path: Path) -> None:
     """Listed without an act; done with fields or a file; refused with the part's own code."""
     file = tmp_path / "fields.json"

@@ -495,9 +495,11 @@ def test_plays_in_a_sandbox_that_runs(directory):
     result = invoked("run", "05", "06", "--dir", str(directory))
     unfit = [invoked("run", name, "--dir", str(directory), "--json") for name in ("13", "16")]
     first, second = times(), times()
+    kept = asyncio.run(knock(Layout(directory).socket("supervisor"), "health"))
 
     assert (quick.exit_code, result.exit_code) == (0, 0), result.output
     assert [row.split()[-1] for row in result.stdout.splitlines()[1:]] == ["0", "0"], result.output
     assert [json.loads(one.stdout)["error"]["code"] for one in unfit] == ["ScenarioUnfit"] * 2
     assert policy() == before
+    assert abs(datetime.fromisoformat(kept["now"]) - datetime.fromisoformat(second[0]["now"])) < timedelta(minutes=1)
     assert all(one["now"] < other["now"] and not other.get("held") for one, other in zip(first, second, strict=True))

@@ -254,6 +254,12 @@ def _where(layout: Any) -> str:
     return "" if layout.directory == DEFAULT_DIR.absolute() else f" --dir {shlex.quote(str(layout.directory))}"
 
 
+def _login(summary: Mapping[str, Any]) -> str:
+    """Say how to log in to the pages: as an operator, who sees most."""
+    operator = next(one for one in summary["accounts"] if "operator" in one["roles"])
+    return f"(log in as {operator['login']}, password {operator['password']})"
+
+
 def _show_ready(ready: Any, layout: Any, *, as_json: bool, detached: bool) -> None:
     summary = ready.summary
     if as_json:
@@ -268,8 +274,8 @@ The sandbox is ready ({ready.seconds:.1f} s).
 
   Sygefravaer     {summary["gateway"]["sygefravaer"]}
   SygefravaerJC   {summary["gateway"]["sygefravaer_jc"]}
-  Administration  {summary["admin"]}
-  Certificates, systems, cases and logins: {layout.summary}
+  Administration  {summary["admin"]}  {_login(summary)}
+  Certificates, systems, cases and all logins: {layout.summary}
 
 Try it:
 

@@ -7,7 +7,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Callable, Iterable
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -123,25 +123,20 @@ async def _in_sandbox(
     from sygefravaer.law import danish_date  # noqa: PLC0415
     from sygefravaer.sandbox import scenarios  # noqa: PLC0415
     from sygefravaer.sandbox.parts import Layout  # noqa: PLC0415
+    from sygefravaer.sandbox.supervisor import ask  # noqa: PLC0415
 
     reports = []
     async with scenarios.RunningSandbox(Layout(directory)) as theatre:
         for one in told:
-            today = danish_date(await theatre.now())
-            first = day or one.start or today + timedelta(days=1)
-            if one.alone or first <= today:
-                unfit = UsageError(
-                    "ScenarioUnfit",
-                    f"{one.name} counts all that there is, so it wants a stage of its own."
-                    if one.alone
-                    else f"{one.name} begins on {first}, and in the sandbox it is {today} already.",
-                    try_this="Play it without --dir.",
-                )
+            try:
+                first = scenarios.first_day(one, danish_date(await theatre.now()), wished=day)
+            except UsageError as unfit:
                 if not skip:
-                    raise unfit
+                    raise
                 click.echo(f"Left out: {unfit.detail}", err=True)
                 continue
             reports.append(await _played(one, theatre, first, count, show))
+    await ask(Layout(directory), "clock")  # its supervisor learns what time it has become
     return reports
 
 

@@ -17,10 +17,11 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from itertools import islice
 from typing import Any, Final
+from uuid import UUID
 
 from sygefravaer import agreements
 from sygefravaer.contract.codes import LISTS
-from sygefravaer.contract.values import MUNICIPALITIES
+from sygefravaer.contract.values import MUNICIPALITIES, Cpr
 from sygefravaer.control import knock
 from sygefravaer.sandbox import citizens
 from sygefravaer.sandbox.parts import GATEWAY, JOBCENTERS, KSD, SUBSTITUTES, Layout
@@ -35,6 +36,7 @@ FORM_AFTER: Final = 6  # days: how soon a citizen of a sandbox returns the oplys
 AT_ONCE: Final = 4  # half of the connections that KSD has to its database
 BATCH_SECONDS: Final = 60.0
 SAY_EVERY: Final = 2.0  # seconds
+SHOWN: Final = ("name", "municipality_cvr", "sags_id", "nemrefusions_id", "FoersteFravaersdag")
 _FOR_PEOPLE: Final = frozenset({"name", "closed"})
 
 
@@ -73,6 +75,15 @@ def read(layout: Layout) -> Generator[Row, None, None]:
                     yield json.loads(line.rstrip().removesuffix(","))
     except (OSError, ValueError) as error:
         raise broken(layout, f"{layout.cases} cannot be read.") from error
+
+
+def listed(layout: Layout, *, after: int, limit: int, sags_id: UUID | None, numbers: bool) -> Iterator[Row]:
+    """Give the cases and whose they are, after so many, without the personal numbers unless they are asked for."""
+    with contextlib.closing(read(layout)) as rows:
+        wanted = (row for row in rows if sags_id is None or row["sags_id"] == str(sags_id))
+        for row in islice(wanted, after, after + limit):
+            cpr = row["cpr"] if numbers else str(Cpr.parse(row["cpr"]))
+            yield {name: row[name] for name in SHOWN} | {"cpr": cpr}
 
 
 async def open_all(layout: Layout, say: Say) -> bool:

@@ -58,21 +58,26 @@ class Mover:
         self._task: asyncio.Task[Move] | None = None
         self._step: Step | None = None
         self._instants = 0
+        self._start = datetime.min.replace(tzinfo=UTC)
         self._goal: datetime | None = None
 
     async def tell(self, given: Json, time: Callable[[], datetime]) -> Json:
         """Begin a move if one is asked for, wait a while for it, and say how far it is or what it came to."""
-        wish = self._wish(Fields(given), time())
+        fields, now = Fields(given), time()
+        wait = fields.find("wait", float)
+        wish = self._wish(fields, now)
         if wish is not None:
-            if self._moving():
+            if self.moving:
                 raise ActRefused(
                     "ClockMoves", "The clock is being moved; a second move begins when the first has ended."
                 )
-            self._step, self._instants = None, 0
+            self._step, self._instants, self._start = None, 0, now
             self._task = asyncio.create_task(self._move(wish))
         if self._task is not None:
-            await asyncio.wait((self._task,), timeout=WAIT if wish is not None else 0.0)
-        return {"now": time().isoformat(), "moving": self._moving(), **self._progress(), **self._result()}
+            await asyncio.wait(
+                (self._task,), timeout=0.0 if wish is None else min(WAIT if wait is None else wait, WAIT)
+            )
+        return {"now": time().isoformat(), "moving": self.moving, **self._progress(), **self._result()}
 
     async def standing(self) -> datetime | None:
         """Give the instant at which the clocks of all parts stand; None while one runs or a move goes on."""
@@ -89,7 +94,7 @@ class Mover:
 
     async def catch_up(self, part: str, now: datetime) -> None:
         """Give a part that has been away the time of the others; while a move goes on, that does it."""
-        if self._moving():
+        if self.moving:
             return
         async with Visitor({part: self._layout.socket(part)}) as visitor:
             with contextlib.suppress(ActRefused):  # it may be a moment ahead
@@ -102,7 +107,9 @@ class Mover:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
-    def _moving(self) -> bool:
+    @property
+    def moving(self) -> bool:
+        """Say whether a move goes on."""
         return self._task is not None and not self._task.done()
 
     def _wish(self, given: Fields, now: datetime) -> _Wish | None:
@@ -138,6 +145,7 @@ class Mover:
             "instant": self._step.instant.isoformat(),
             "due": list(self._step.due),
             "instants": self._instants,
+            "from": self._start.isoformat(),
             "goal": self._goal.isoformat(),
         }
 

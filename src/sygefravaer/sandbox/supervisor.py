@@ -23,16 +23,18 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
+from uuid import UUID
 
 from sygefravaer import __version__, audit
 from sygefravaer.config import Kind
-from sygefravaer.control import Door, knock
+from sygefravaer.control import Door, Fields, knock
 from sygefravaer.errors import ActRefused, StoreError, SygefravaerError, UsageError
 from sygefravaer.sandbox import cases, seed
 from sygefravaer.sandbox.cases import People
 from sygefravaer.sandbox.moving import Mover
 from sygefravaer.sandbox.parts import ADMIN, GATEWAY, PARTS, SYSTEMS, Layout, Process, Spec, State, toml
 from sygefravaer.sandbox.pki import Pki
+from sygefravaer.sandbox.plays import Plays
 from sygefravaer.sandbox.premises import (
     FORMAT,
     HOST,
@@ -53,6 +55,9 @@ Say = Callable[[str], None]
 READY_SECONDS: Final = 60.0  # a part that has not said it is well by then never will
 POLL_SECONDS: Final = 0.05
 KNOCK_SECONDS: Final = 2.0
+NOTICED: Final = timedelta(seconds=1)  # so much a clock is ahead that somebody has moved
+LIMIT: Final = 100  # citizens of one answer
+MOST: Final = 10_000_000
 ADMIN_POOL: Final = 2  # connections; few people, and every process costs
 
 
@@ -96,6 +101,7 @@ class Sandbox:
         self._database: asyncio.Task[None] | None = None
         self._conversation: asyncio.Task[None] | None = None
         self._mover = Mover(self._processes, layout, moved=self._moved, ready=self._talked)
+        self._plays = Plays(layout, passed=self._passed, after=self._look_at_clock)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[dict[str, Any]]:
@@ -291,6 +297,7 @@ class Sandbox:
     # --- down ---
 
     async def _take_down(self) -> None:
+        await self._plays.stop()
         await self._mover.stop()
         if self._conversation is not None:
             self._conversation.cancel()
@@ -374,6 +381,9 @@ class Sandbox:
             "start": self._start,
             "down": self._ask_down,
             "clock": self._clock,
+            "citizens": self._citizens,
+            "scenarios": self._plays.known,
+            "scenario": self._scenario,
         }
 
     async def _health(self, _fields: dict[str, Any]) -> dict[str, Any]:
@@ -486,9 +496,55 @@ class Sandbox:
         Tell the time of the sandbox and how far the move is; or begin a move of all parts, and wait a while for it.
 
         Fields: `advance` (seconds), `now` (a time with offset) or `until` (an event, within `advance` or `now`, else a
-        year); `timeout` (seconds for one instant). While `moving` is true, ask again.
+        year); `timeout` (seconds for one instant); `wait` (seconds, 5 at most). While `moving` is true, ask again.
         """
+        if self._plays.playing and fields.keys() & {"advance", "now", "until"}:
+            raise ActRefused("ScenarioPlays", "A scenario is being played, and it moves the clock itself.")
+        if not self._mover.moving:
+            await self._look_at_clock()
         return await self._mover.tell(fields, self._time)
+
+    def _passed(self, now: datetime, *, ended: bool) -> None:
+        """Follow a play; a line of it may tell of what is some moments past."""
+        if now > self._time():
+            self._moved(now, ended=ended)
+
+    async def _look_at_clock(self) -> None:
+        """Learn what time it is where somebody else has moved the clocks."""
+        gateway = self._processes[GATEWAY.name]
+        if gateway.state is not State.RUNNING:
+            return
+        with contextlib.suppress(SygefravaerError):
+            told = await knock(self._layout.socket(GATEWAY.name), "clock", timeout=KNOCK_SECONDS)
+            if (now := datetime.fromisoformat(told["now"])) > self._time() + NOTICED:
+                self._moved(now, ended=True)
+
+    # --- people and stories ---
+
+    async def _scenario(self, fields: dict[str, Any]) -> dict[str, Any]:
+        """
+        Begin to play a scenario in this sandbox, or say how far the play is.
+
+        Fields: `name`, with `start` (T, a day that is not past; tomorrow) and `count` if wished, begins one; `stop`
+        (true) breaks it off; `after` leaves out that many lines of its timeline. While `playing` is true, ask again.
+        """
+        if "name" in fields and self._mover.moving:
+            raise ActRefused("ClockMoves", "The clock is being moved; a play begins when that has ended.")
+        return await self._plays.tell(fields)
+
+    async def _citizens(self, fields: dict[str, Any]) -> dict[str, Any]:
+        """
+        List the citizens of the cases that the sandbox began with, in the order of their file.
+
+        Fields: `after`, `limit` (100): the page after so many; `sags_id`: only this case's. The numbers are masked
+        unless `numbers` is true: none of these people exists.
+        """
+        given = Fields(fields)
+        after, limit = given.number("after", 0, most=MOST), given.number("limit", LIMIT, most=MOST)
+        sags_id, numbers = given.find("sags_id", UUID), given.find("numbers", bool)
+        given.done()
+        found = cases.listed(self._layout, after=after, limit=limit, sags_id=sags_id, numbers=numbers is True)
+        return {"citizens": await asyncio.to_thread(list, found), "count": self._people.count}
 
 
 async def ask(layout: Layout, act: str, fields: Mapping[str, Any] | None = None, *, seconds: float = 90.0) -> Any:

@@ -19,9 +19,9 @@ from sygefravaer.admin.access import whoever
 from sygefravaer.admin.office import Office
 from sygefravaer.admin.problems import Guard
 from sygefravaer.admin.rest import PREFIX, api
-from sygefravaer.admin.screens import codes, live, login, overview, state_page
+from sygefravaer.admin.screens import codes, live, login, overview, sandbox, state_page
 from sygefravaer.admin.screens.frame import STATIC, Frame
-from sygefravaer.admin.screens.live import Live
+from sygefravaer.admin.screens.live import SOURCES, Live
 from sygefravaer.admin.screens.refusing import speak_pages
 from sygefravaer.admin.service_status import add_status
 from sygefravaer.clock import Clock
@@ -44,6 +44,7 @@ SCREENS: Final = (
     overview,
     state_page,
     codes,
+    sandbox,
     live,
     login,
 )
@@ -55,7 +56,8 @@ class Site:
     """The web application of the administration; `close()` ends what would go on for as long as a page is open."""
 
     def __init__(self, parts: Mapping[str, Path], *, clock: Clock, office: Office | None) -> None:
-        shown = [one for one in SCREENS if office is not None or one in WITHOUT_OFFICE]
+        known = [one for one in SCREENS if one is not sandbox or sandbox.SUPERVISOR in parts]
+        shown = [one for one in known if office is not None or one in WITHOUT_OFFICE]
         app = FastAPI(title="Sygefravaer administration", version=__version__, docs_url=None, redoc_url=None)
         app.state.frame = Frame([one.SCREEN for one in shown], clock=clock, office=office)
         app.state.office, app.state.parts = office, parts
@@ -66,7 +68,7 @@ class Site:
         app.mount(STATIC, _Files(directory=Path(str(resources.files("sygefravaer.admin"))) / "static"))
         self._live = None
         if office is not None:
-            app.state.live = self._live = Live(office)
+            app.state.live = self._live = Live(office, {**SOURCES, **sandbox.sources(parts)})
             app.mount(PREFIX, api(office))
             add_status(app, office)
         self.app = app

@@ -16,7 +16,7 @@ Scenarios: stories of cases, as files that can be read, played and checked.
 The stories themselves lie in `data/`, one TOML file each (`docs/scenarios.md`).
 """
 
-from sygefravaer.sandbox.scenarios.clocks import Clock, first_instant, start_of
+from sygefravaer.sandbox.scenarios.clocks import Clock, first_day, first_instant, start_of
 from sygefravaer.sandbox.scenarios.playing import Report, play
 from sygefravaer.sandbox.scenarios.reading import Scenario, known, load
 from sygefravaer.sandbox.scenarios.theatres import RunningSandbox, StageTheatre, Theatre, house
@@ -30,6 +30,7 @@ __all__ = [
     "Scenario",
     "StageTheatre",
     "Theatre",
+    "first_day",
     "first_instant",
     "house",
     "known",

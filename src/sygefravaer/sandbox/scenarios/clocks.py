@@ -8,10 +8,11 @@ The years are such that both schemes that can follow an end come up: jobafklarin
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
+from sygefravaer.errors import UsageError
 from sygefravaer.law import at, danish_date
 from sygefravaer.sandbox.scenarios import days
 from sygefravaer.sandbox.scenarios.reading import Scenario, malformed
@@ -52,6 +53,24 @@ def start_of(scenario: Scenario, clock: Clock) -> date:
     except days.Unreadable as error:
         raise malformed(f"{scenario.name}, turn", str(error)) from error
     return over - (danish_date(turn) - PLAIN)
+
+
+def first_day(scenario: Scenario, today: date, *, wished: date | None = None) -> date:
+    """
+    Say which day T is in a sandbox where it is `today`: the day that is wished for, the scenario's own, or tomorrow.
+
+    Raises `UsageError` for a day that is past, and for a scenario that wants a stage of its own.
+    """
+    first = wished or scenario.start or today + timedelta(days=1)
+    if scenario.alone or first <= today:
+        raise UsageError(
+            "ScenarioUnfit",
+            f"{scenario.name} counts all that there is, so it wants a stage of its own."
+            if scenario.alone
+            else f"{scenario.name} begins on {first}, and in the sandbox it is {today} already.",
+            try_this="Play it without --dir.",
+        )
+    return first
 
 
 def first_instant(start: date) -> datetime:
