@@ -60,15 +60,16 @@ class Stop:
 @dataclass(frozen=True, kw_only=True)
 class Ending:
     """
-    A certificate that ends soon, and what stops then.
+    A certificate, in how many days it ends, and what stops then.
 
     `renewed`: another certificate of the system lasts longer, so nothing stops. `agreements` and `routes` are ids.
+    `days` is None where a certificate was registered before its end was kept.
     """
 
     certificate: Certificate
     system: str
     vendor_cvr: str
-    days: int
+    days: int | None
     renewed: bool
     agreements: tuple[UUID, ...]
     routes: tuple[UUID, ...]
@@ -82,16 +83,19 @@ SELECT system_id, thumbprint FROM certificate
 WHERE environment = %(environment)s
   AND (thumbprint = %(thumbprint)s OR (issuer = %(issuer)s AND serial_key = %(serial_key)s AND active))"""
 
+# With `until` those that end by then; without it every one, and each is asked whether another outlasts it.
 _ENDING: Final = f"""
 SELECT {_COLUMNS}, s.name AS system_name, s.vendor_cvr,
        EXISTS (SELECT 1 FROM certificate n WHERE n.system_id = c.system_id AND n.active
-               AND n.not_after > %(until)s) AS renewed,
+               AND n.not_after > coalesce(%(until)s::timestamptz, c.not_after)) AS renewed,
        ARRAY(SELECT a.agreement_id FROM agreement a WHERE a.system_id = c.system_id AND a.status = 'approved'
              AND (a.valid_to IS NULL OR a.valid_to >= %(on)s) ORDER BY a.agreement_id) AS agreements,
        ARRAY(SELECT r.route_id FROM route r WHERE r.system_id = c.system_id
              AND (r.valid_to IS NULL OR r.valid_to >= %(on)s) ORDER BY r.route_id) AS routes
 FROM certificate c JOIN system s ON s.system_id = c.system_id
-WHERE c.environment = %(environment)s AND c.active AND c.not_after <= %(until)s
+WHERE c.environment = %(environment)s
+  AND (%(until)s::timestamptz IS NULL OR c.active AND c.not_after <= %(until)s)
+  AND (%(system_id)s::uuid IS NULL OR c.system_id = %(system_id)s)
   AND (%(cvr)s::text IS NULL OR s.vendor_cvr = %(cvr)s OR EXISTS (
        SELECT 1 FROM agreement a WHERE a.system_id = c.system_id AND a.municipality_cvr = %(cvr)s
        AND a.status = 'approved'))
@@ -216,15 +220,38 @@ async def ending(
     limit: int = 1_000,
 ) -> list[Ending]:
     """List what certificates end within a time (or have), soonest first; all, or those an organisation depends on."""
-    rows = await tx.all(
-        _ENDING, environment=environment.value, until=machine + within, on=danish_day(now), cvr=cvr, limit=limit
+    until = machine + within
+    return await _endings(
+        tx, environment=environment, until=until, cvr=cvr, system_id=None, now=now, machine=machine, limit=limit
     )
+
+
+async def inventory(
+    tx: Tx,
+    *,
+    environment: Environment,
+    cvr: str | None = None,
+    system_id: UUID | None = None,
+    now: datetime,
+    machine: datetime,
+    limit: int = 1_000,
+) -> list[Ending]:
+    """List every certificate, withdrawn ones too, the first to end first; all, or those an organisation depends on."""
+    return await _endings(
+        tx, environment=environment, until=None, cvr=cvr, system_id=system_id, now=now, machine=machine, limit=limit
+    )
+
+
+async def _endings(
+    tx: Tx, *, environment: Environment, now: datetime, machine: datetime, **about: object
+) -> list[Ending]:
+    rows = await tx.all(_ENDING, environment=environment.value, on=danish_day(now), **about)
     return [
         Ending(
             certificate=_certificate(row),
             system=row["system_name"],
             vendor_cvr=row["vendor_cvr"],
-            days=(row["not_after"] - machine).days,
+            days=None if row["not_after"] is None else (row["not_after"] - machine).days,
             renewed=row["renewed"],
             agreements=() if row["renewed"] else tuple(row["agreements"]),
             routes=() if row["renewed"] else tuple(row["routes"]),
@@ -237,6 +264,17 @@ async def stops(tx: Tx, one: Ending) -> list[Stop]:
     """Name what stops with a certificate."""
     rows = await tx.all(_STOPS, agreements=list(one.agreements), routes=list(one.routes))
     return [Stop(**row) for row in rows]
+
+
+def chain(pem: str, authorities: Sequence[x509.Certificate]) -> tuple[x509.Certificate, ...]:
+    """Give a certificate and those above it, as far as the authorities of this environment reach."""
+    certificate, _ = read(pem)
+    links = [certificate]
+    while True:
+        above = next((one for one in authorities if one not in links and _issued_by(links[-1], one)), None)
+        if above is None:
+            return tuple(links)
+        links.append(above)
 
 
 def _issued_by(certificate: x509.Certificate, authority: x509.Certificate) -> bool:
