@@ -195,6 +195,23 @@ async def proposals(
     return [_proposal(row) for row in rows]
 
 
+async def closed(tx: Tx, *, limit: int) -> list[Proposal]:
+    """List the proposals that were closed last, the latest first."""
+    rows = await tx.all(
+        f"SELECT {_COLUMNS} FROM proposal WHERE status <> 'open' ORDER BY changed_at DESC, proposal_id LIMIT %(limit)s",
+        limit=limit,
+    )
+    return [_proposal(row) for row in rows]
+
+
+async def own(tx: Tx, user: User) -> frozenset[UUID]:
+    """Give the open proposals of a person's own, by whichever account: another person confirms them."""
+    rows = await tx.all(
+        "SELECT proposal_id FROM proposal WHERE status = 'open' AND person = %(person)s", person=user.person
+    )
+    return frozenset(row["proposal_id"] for row in rows)
+
+
 async def waiting(tx: Tx, user: User) -> int:
     """Count the open proposals that wait for another person than their proposer, and that this one may confirm."""
     row = await tx.one(

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from cryptography import x509
@@ -58,7 +58,7 @@ class Stop:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ending:
+class Holding:
     """
     A certificate, in how many days it ends, and what stops then.
 
@@ -73,6 +73,13 @@ class Ending:
     renewed: bool
     agreements: tuple[UUID, ...]
     routes: tuple[UUID, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ending(Holding):
+    """A certificate that ends soon, or has."""
+
+    days: int
 
 
 _COLUMNS: Final = """c.thumbprint, c.system_id, c.name, c.cvr, c.subject, c.issuer, c.active, c.valid_from, c.valid_to,
@@ -220,10 +227,16 @@ async def ending(
     limit: int = 1_000,
 ) -> list[Ending]:
     """List what certificates end within a time (or have), soonest first; all, or those an organisation depends on."""
-    until = machine + within
-    return await _endings(
-        tx, environment=environment, until=until, cvr=cvr, system_id=None, now=now, machine=machine, limit=limit
+    rows = await tx.all(
+        _ENDING,
+        environment=environment.value,
+        until=machine + within,
+        cvr=cvr,
+        system_id=None,
+        on=danish_day(now),
+        limit=limit,
     )
+    return [Ending(days=(row["not_after"] - machine).days, **_about(row)) for row in rows]
 
 
 async def inventory(
@@ -235,32 +248,44 @@ async def inventory(
     now: datetime,
     machine: datetime,
     limit: int = 1_000,
-) -> list[Ending]:
+) -> list[Holding]:
     """List every certificate, withdrawn ones too, the first to end first; all, or those an organisation depends on."""
-    return await _endings(
-        tx, environment=environment, until=None, cvr=cvr, system_id=system_id, now=now, machine=machine, limit=limit
+    rows = await tx.all(
+        _ENDING,
+        environment=environment.value,
+        until=None,
+        cvr=cvr,
+        system_id=system_id,
+        on=danish_day(now),
+        limit=limit,
     )
+    ends = [row["not_after"] for row in rows]
+    days = [None if end is None else (end - machine).days for end in ends]
+    return [Holding(days=left, **_about(row)) for left, row in zip(days, rows, strict=True)]
 
 
-async def _endings(
-    tx: Tx, *, environment: Environment, now: datetime, machine: datetime, **about: object
-) -> list[Ending]:
-    rows = await tx.all(_ENDING, environment=environment.value, on=danish_day(now), **about)
-    return [
-        Ending(
-            certificate=_certificate(row),
-            system=row["system_name"],
-            vendor_cvr=row["vendor_cvr"],
-            days=None if row["not_after"] is None else (row["not_after"] - machine).days,
-            renewed=row["renewed"],
-            agreements=() if row["renewed"] else tuple(row["agreements"]),
-            routes=() if row["renewed"] else tuple(row["routes"]),
-        )
-        for row in rows
-    ]
+def _about(row: Row) -> dict[str, Any]:
+    return {
+        "certificate": _certificate(row),
+        "system": row["system_name"],
+        "vendor_cvr": row["vendor_cvr"],
+        "renewed": row["renewed"],
+        "agreements": () if row["renewed"] else tuple(row["agreements"]),
+        "routes": () if row["renewed"] else tuple(row["routes"]),
+    }
 
 
-async def stops(tx: Tx, one: Ending) -> list[Stop]:
+async def is_registered(tx: Tx, thumbprint: str, *, environment: Environment) -> bool:
+    """Say whether a certificate is registered in this environment, whoever asks."""
+    row = await tx.one(
+        "SELECT 1 FROM certificate WHERE environment = %(environment)s AND thumbprint = %(thumbprint)s",
+        environment=environment.value,
+        thumbprint=thumbprint,
+    )
+    return row is not None
+
+
+async def stops(tx: Tx, one: Holding) -> list[Stop]:
     """Name what stops with a certificate."""
     rows = await tx.all(_STOPS, agreements=list(one.agreements), routes=list(one.routes))
     return [Stop(**row) for row in rows]
