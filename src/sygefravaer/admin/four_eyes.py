@@ -83,6 +83,8 @@ _LIST: Final = f"""
 SELECT {_COLUMNS} FROM proposal
 WHERE (%(status)s::text IS NULL OR status = %(status)s)
   AND (%(glass)s::boolean IS NULL OR (glass IS NOT NULL) = %(glass)s)
+  AND (%(kind)s::text IS NULL OR kind = %(kind)s)
+  AND (%(agreement)s::text IS NULL OR asked ->> 'agreement' = %(agreement)s)
   AND (%(after)s::uuid IS NULL OR (created_at, proposal_id) >
        (SELECT created_at, proposal_id FROM proposal WHERE proposal_id = %(after)s))
 ORDER BY created_at, proposal_id LIMIT %(limit)s"""
@@ -167,11 +169,55 @@ async def proposal(tx: Tx, proposal_id: UUID) -> Proposal | None:
 
 
 async def proposals(
-    tx: Tx, *, status: State | None = None, glass: bool | None = None, after: UUID | None = None, limit: int = 1_000
+    tx: Tx,
+    *,
+    status: State | None = None,
+    glass: bool | None = None,
+    kind: Kind | None = None,
+    agreement: UUID | None = None,
+    after: UUID | None = None,
+    limit: int = 1_000,
 ) -> list[Proposal]:
-    """List proposals, oldest first; `glass`: those that somebody did alone, or those that nobody did."""
-    rows = await tx.all(_LIST, status=status and status.value, glass=glass, after=after, limit=limit)
+    """
+    List proposals, oldest first; `glass`: those that somebody did alone, or those that nobody did.
+
+    `kind`: only those of this kind; `agreement`: only those about this agreement.
+    """
+    rows = await tx.all(
+        _LIST,
+        status=status and status.value,
+        glass=glass,
+        kind=kind and kind.value,
+        agreement=agreement and str(agreement),
+        after=after,
+        limit=limit,
+    )
     return [_proposal(row) for row in rows]
+
+
+async def closed(tx: Tx, *, limit: int) -> list[Proposal]:
+    """List the proposals that were closed last, the latest first."""
+    rows = await tx.all(
+        f"SELECT {_COLUMNS} FROM proposal WHERE status <> 'open' ORDER BY changed_at DESC, proposal_id LIMIT %(limit)s",
+        limit=limit,
+    )
+    return [_proposal(row) for row in rows]
+
+
+async def own(tx: Tx, user: User) -> frozenset[UUID]:
+    """Give the open proposals of a person's own, by whichever account: another person confirms them."""
+    rows = await tx.all(
+        "SELECT proposal_id FROM proposal WHERE status = 'open' AND person = %(person)s", person=user.person
+    )
+    return frozenset(row["proposal_id"] for row in rows)
+
+
+async def waiting(tx: Tx, user: User) -> int:
+    """Count the open proposals that wait for another person than their proposer, and that this one may confirm."""
+    row = await tx.one(
+        "SELECT count(*) AS number FROM proposal WHERE status = 'open' AND person <> %(person)s", person=user.person
+    )
+    return 0 if row is None else int(row["number"])
 
 
 # --- the acts ---

@@ -16,7 +16,7 @@ from sygefravaer.admin.four_eyes import Kind, Proposal, State, Wish
 from sygefravaer.admin.office import In, Office
 from sygefravaer.agreements import workflow
 from sygefravaer.contract.operations import Service
-from sygefravaer.delivery import Parked, Routes, Selection
+from sygefravaer.delivery import Change, Parked, Routes, Selection
 from sygefravaer.delivery.parked import check_words
 from sygefravaer.errors import FieldsWrong, NotThere
 
@@ -183,6 +183,26 @@ async def _wish(office: Office, asked: Asked) -> Wish:
     if there is None:
         raise NotThere
     return Wish(kind=Kind.AGREEMENT, asked=step.model_dump(mode="json"), plan=None, reason=reason)
+
+
+def asked_of(found: Proposal) -> Asked:
+    """Give what a proposal asks for, as it would be asked for again."""
+    plain = dict(found.asked)
+    if found.kind is Kind.ROUTE:
+        plain["system"] = plain.pop("system_id")
+    return Asked.model_validate({found.kind.value: plain, "reason": found.reason})
+
+
+async def plan_of(office: Office, found: Proposal) -> dict[str, Any] | None:
+    """Plan what a proposal asks for as things stand now; a step with an agreement has no plan."""
+    now = office.clock.now()
+    if found.kind is Kind.ROUTE:
+        routes = Routes(store=office.store, vault=office.vault, environment=office.environment)
+        return (await routes.plan(Change.of(found.asked), now=now)).plain()
+    if found.kind is Kind.REPLAY:
+        parked = Parked(store=office.store, vault=office.vault, environment=office.environment)
+        return (await parked.plan(Selection.of(found.asked), now=now)).plain()
+    return None
 
 
 async def _route_plan(office: Office, asked: RouteAsked) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from cryptography import x509
@@ -58,20 +58,28 @@ class Stop:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ending:
+class Holding:
     """
-    A certificate that ends soon, and what stops then.
+    A certificate, in how many days it ends, and what stops then.
 
     `renewed`: another certificate of the system lasts longer, so nothing stops. `agreements` and `routes` are ids.
+    `days` is None where a certificate was registered before its end was kept.
     """
 
     certificate: Certificate
     system: str
     vendor_cvr: str
-    days: int
+    days: int | None
     renewed: bool
     agreements: tuple[UUID, ...]
     routes: tuple[UUID, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ending(Holding):
+    """A certificate that ends soon, or has."""
+
+    days: int
 
 
 _COLUMNS: Final = """c.thumbprint, c.system_id, c.name, c.cvr, c.subject, c.issuer, c.active, c.valid_from, c.valid_to,
@@ -82,16 +90,19 @@ SELECT system_id, thumbprint FROM certificate
 WHERE environment = %(environment)s
   AND (thumbprint = %(thumbprint)s OR (issuer = %(issuer)s AND serial_key = %(serial_key)s AND active))"""
 
+# With `until` those that end by then; without it every one, and each is asked whether another outlasts it.
 _ENDING: Final = f"""
 SELECT {_COLUMNS}, s.name AS system_name, s.vendor_cvr,
        EXISTS (SELECT 1 FROM certificate n WHERE n.system_id = c.system_id AND n.active
-               AND n.not_after > %(until)s) AS renewed,
+               AND n.not_after > coalesce(%(until)s::timestamptz, c.not_after)) AS renewed,
        ARRAY(SELECT a.agreement_id FROM agreement a WHERE a.system_id = c.system_id AND a.status = 'approved'
              AND (a.valid_to IS NULL OR a.valid_to >= %(on)s) ORDER BY a.agreement_id) AS agreements,
        ARRAY(SELECT r.route_id FROM route r WHERE r.system_id = c.system_id
              AND (r.valid_to IS NULL OR r.valid_to >= %(on)s) ORDER BY r.route_id) AS routes
 FROM certificate c JOIN system s ON s.system_id = c.system_id
-WHERE c.environment = %(environment)s AND c.active AND c.not_after <= %(until)s
+WHERE c.environment = %(environment)s
+  AND (%(until)s::timestamptz IS NULL OR c.active AND c.not_after <= %(until)s)
+  AND (%(system_id)s::uuid IS NULL OR c.system_id = %(system_id)s)
   AND (%(cvr)s::text IS NULL OR s.vendor_cvr = %(cvr)s OR EXISTS (
        SELECT 1 FROM agreement a WHERE a.system_id = c.system_id AND a.municipality_cvr = %(cvr)s
        AND a.status = 'approved'))
@@ -217,26 +228,78 @@ async def ending(
 ) -> list[Ending]:
     """List what certificates end within a time (or have), soonest first; all, or those an organisation depends on."""
     rows = await tx.all(
-        _ENDING, environment=environment.value, until=machine + within, on=danish_day(now), cvr=cvr, limit=limit
+        _ENDING,
+        environment=environment.value,
+        until=machine + within,
+        cvr=cvr,
+        system_id=None,
+        on=danish_day(now),
+        limit=limit,
     )
-    return [
-        Ending(
-            certificate=_certificate(row),
-            system=row["system_name"],
-            vendor_cvr=row["vendor_cvr"],
-            days=(row["not_after"] - machine).days,
-            renewed=row["renewed"],
-            agreements=() if row["renewed"] else tuple(row["agreements"]),
-            routes=() if row["renewed"] else tuple(row["routes"]),
-        )
-        for row in rows
-    ]
+    return [Ending(days=(row["not_after"] - machine).days, **_about(row)) for row in rows]
 
 
-async def stops(tx: Tx, one: Ending) -> list[Stop]:
+async def inventory(
+    tx: Tx,
+    *,
+    environment: Environment,
+    cvr: str | None = None,
+    system_id: UUID | None = None,
+    now: datetime,
+    machine: datetime,
+    limit: int = 1_000,
+) -> list[Holding]:
+    """List every certificate, withdrawn ones too, the first to end first; all, or those an organisation depends on."""
+    rows = await tx.all(
+        _ENDING,
+        environment=environment.value,
+        until=None,
+        cvr=cvr,
+        system_id=system_id,
+        on=danish_day(now),
+        limit=limit,
+    )
+    ends = [row["not_after"] for row in rows]
+    days = [None if end is None else (end - machine).days for end in ends]
+    return [Holding(days=left, **_about(row)) for left, row in zip(days, rows, strict=True)]
+
+
+def _about(row: Row) -> dict[str, Any]:
+    return {
+        "certificate": _certificate(row),
+        "system": row["system_name"],
+        "vendor_cvr": row["vendor_cvr"],
+        "renewed": row["renewed"],
+        "agreements": () if row["renewed"] else tuple(row["agreements"]),
+        "routes": () if row["renewed"] else tuple(row["routes"]),
+    }
+
+
+async def is_registered(tx: Tx, thumbprint: str, *, environment: Environment) -> bool:
+    """Say whether a certificate is registered in this environment, whoever asks."""
+    row = await tx.one(
+        "SELECT 1 FROM certificate WHERE environment = %(environment)s AND thumbprint = %(thumbprint)s",
+        environment=environment.value,
+        thumbprint=thumbprint,
+    )
+    return row is not None
+
+
+async def stops(tx: Tx, one: Holding) -> list[Stop]:
     """Name what stops with a certificate."""
     rows = await tx.all(_STOPS, agreements=list(one.agreements), routes=list(one.routes))
     return [Stop(**row) for row in rows]
+
+
+def chain(pem: str, authorities: Sequence[x509.Certificate]) -> tuple[x509.Certificate, ...]:
+    """Give a certificate and those above it, as far as the authorities of this environment reach."""
+    certificate, _ = read(pem)
+    links = [certificate]
+    while True:
+        above = next((one for one in authorities if one not in links and _issued_by(links[-1], one)), None)
+        if above is None:
+            return tuple(links)
+        links.append(above)
 
 
 def _issued_by(certificate: x509.Certificate, authority: x509.Certificate) -> bool:

@@ -141,6 +141,7 @@ WHERE (%(cvr)s::text IS NULL OR s.vendor_cvr = %(cvr)s OR (a.municipality_cvr = 
   AND (%(municipality)s::text IS NULL OR a.municipality_cvr = %(municipality)s)
   AND (%(system_id)s::uuid IS NULL OR a.system_id = %(system_id)s)
   AND (%(status)s::text IS NULL OR a.status = %(status)s)
+  AND (%(replaces)s::uuid IS NULL OR a.replaces = %(replaces)s)
   AND (%(after)s::uuid IS NULL OR (a.created_at, a.agreement_id) >
        (SELECT created_at, agreement_id FROM agreement WHERE agreement_id = %(after)s))
 ORDER BY a.created_at, a.agreement_id LIMIT %(limit)s"""
@@ -327,11 +328,16 @@ async def contracts(
     municipality: str | None = None,
     system_id: UUID | None = None,
     status: Status | None = None,
+    replaces: UUID | None = None,
     after: UUID | None = None,
     limit: int = 1_000,
     now: datetime,
 ) -> list[Contract]:
-    """List agreements, oldest first; `cvr`: only those in which this organisation is vendor or municipality."""
+    """
+    List agreements, oldest first; `cvr`: only those in which this organisation is vendor or municipality.
+
+    `replaces`: only the changes of this agreement.
+    """
     rows = await tx.all(
         _LIST,
         environment=environment.value,
@@ -339,6 +345,7 @@ async def contracts(
         municipality=municipality,
         system_id=system_id,
         status=status and status.value,
+        replaces=replaces,
         after=after,
         limit=limit,
     )

@@ -23,10 +23,14 @@ SELECT {", ".join(SEALED)}, mac FROM audit WHERE seq IS NULL AND audit_id > %(af
 ORDER BY audit_id LIMIT %(limit)s"""
 _CUT: Final = """
 SELECT seq, chain, at, number, first_at, last_at, last_id, digest, mac FROM audit_cut ORDER BY seq DESC LIMIT 1"""
+_LAST: Final = "SELECT max(seq) AS seq FROM audit"
 _BEFORE: Final = "SELECT min(seq) AS seq FROM audit WHERE seq <= %(seq)s"
 _ORPHANS: Final = """
 SELECT audit_id FROM audit WHERE names > %(gone)s
 AND NOT EXISTS (SELECT FROM audit AS named WHERE named.audit_id = audit.names) ORDER BY audit_id LIMIT %(limit)s"""
+
+Watch = Callable[[int, int], None]
+"""Is told, now and then, how many rows have been read of how many there were when the reading began."""
 
 Evidence = Callable[[Tx, datetime | None], Awaitable[Iterable[int]]]
 """Finds the numbers of messages since an instant whose row is not in the record, though it must be."""
@@ -102,6 +106,7 @@ async def verify(
     anchors: Iterable[Anchor] = (),
     lost: Iterable[int] = (),
     evidence: Evidence | None = None,
+    watch: Watch = lambda _read, _of: None,
 ) -> Report:
     """
     Read the whole record, compare it with the anchors, and look for what else says that rows are gone.
@@ -114,9 +119,14 @@ async def verify(
     if cut is not None:
         await reading.begin(store, cut)
     begins = reading.after + 1
+    async with store.read() as tx:
+        row = await tx.one(_LAST)
+    of = max(0, (row["seq"] if row and row["seq"] else 0) - reading.after)
+    watch(0, of)
     while rows := await _rows(store, _PAGE, reading.after):
         for row in rows:
             reading.take(row)
+        watch(reading.sealed, max(of, reading.sealed))
     after, unsealed, oldest = 0, 0, None
     while rows := await _rows(store, _TAIL, after):
         for row in rows:

@@ -224,8 +224,14 @@ async def _verified(config: Path | None, directory: Path, others: tuple[Path, ..
             anchors=witness.anchors,
             lost=witness.lost,
             evidence=unrecorded,
+            watch=_say_how_far,
         )
     return report.plain()
+
+
+def _say_how_far(read: int, of: int) -> None:
+    if 0 < read < of:
+        click.echo(f"{read} of {of} rows", err=True)
 
 
 async def _searched(

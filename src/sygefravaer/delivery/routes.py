@@ -164,6 +164,13 @@ class Routes:
         async with self._store.read() as tx:
             return await self._registered(tx, service, municipality, on)
 
+    async def counting(self, service: Service, *, on: date) -> dict[str, dict[str, Any]]:
+        """Give the route of each municipality that counts on a day; one that has none is left out."""
+        async with self._store.read() as tx:
+            routes = await self._registered(tx, service, None, on)
+        chosen = {cvr: _counts(routes, cvr) for cvr in MUNICIPALITIES}
+        return {cvr: route for cvr, route in chosen.items() if route is not None}
+
     async def change(
         self,
         *,
@@ -281,9 +288,7 @@ class Routes:
 
     async def _on(self, tx: Tx, service: Service, municipality: str, on: date) -> dict[str, Any] | None:
         """Find the route of a day, as `agreements.route` would on it."""
-        routes = await self._registered(tx, service, municipality, on)
-        own = [one for one in routes if one["municipality"] == municipality]
-        return max(reversed(own or routes), key=lambda one: one["valid_from"], default=None)
+        return _counts(await self._registered(tx, service, municipality, on), municipality)
 
     async def _read(self, tx: Tx, change: Change) -> RoutePlan:
         operations = [one.name for one in OPERATIONS.values() if one.service is change.service and not one.lookup]
@@ -325,6 +330,13 @@ class Routes:
                 yield "The old system has no agreement on that day any more: its answers will be refused."
             elif row["until"] < (change.valid_from + SOON).isoformat():
                 yield f"The old system can answer until its agreement ends on {row['until']}."
+
+
+def _counts(routes: Sequence[dict[str, Any]], municipality: str) -> dict[str, Any] | None:
+    """Choose among the routes of a day: a municipality's own before that of all, the one that began last."""
+    own = [one for one in routes if one["municipality"] == municipality]
+    of_all = [one for one in routes if one["municipality"] == ALL]
+    return max(reversed(own or of_all), key=lambda one: one["valid_from"], default=None)
 
 
 def _as_route(change: Change) -> Route:
