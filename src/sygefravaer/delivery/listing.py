@@ -24,7 +24,7 @@ SELECT {_HEAD}, message.korrelations_id, message.reference_besked_id, message.ne
        unheard.since AS unheard_since, unheard.told_at, unheard.told_by
 FROM message JOIN lane ON lane.lane_id = message.lane_id
 LEFT JOIN unheard ON unheard.message_id = message.message_id
-WHERE {which} ORDER BY message.message_id"""
+WHERE {{which}} ORDER BY message.message_id"""
 
 _MOVES: Final = "SELECT at, who, source, target FROM moved WHERE message_id = %(message_id)s ORDER BY moved_id"
 _REPLAYS: Final = "SELECT at, who, plan, recipient FROM replay WHERE message_id = %(message_id)s ORDER BY replay_id"
