@@ -15,7 +15,7 @@ from sygefravaer.audit.recording import MIGRATIONS, record, sign_with, trail
 from sygefravaer.audit.reporting import OPERATIONS, AccessReport, access_report
 from sygefravaer.audit.sampling import Drawn, Month, sample
 from sygefravaer.audit.sealing import Anchor, Sealer, Witness, head_file, read_anchors, read_head, read_witness
-from sygefravaer.audit.searching import PURPOSE, SEALED, USER, Query, Reader, search
+from sygefravaer.audit.searching import PURPOSE, SEALED, USER, Query, Reader, of_call, search
 from sygefravaer.audit.verifying import Evidence, Finding, Kind, Of, Report, verify
 
 __all__ = [
@@ -46,6 +46,7 @@ __all__ = [
     "csv_cell",
     "export",
     "head_file",
+    "of_call",
     "one_line",
     "read_anchors",
     "read_head",

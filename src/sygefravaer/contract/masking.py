@@ -41,8 +41,9 @@ class Difference:
 
 
 def pretty(root: etree._Element, *, reveal: bool = False) -> list[str]:
-    """Write an element, line by line; prefixes and name spaces stand as they came."""
-    return list(_lines(root, 0, {}, reveal=reveal))
+    """Write an element, line by line; prefixes and name spaces stand as they came, if not declared around it."""
+    around = root.getparent()
+    return list(_lines(root, 0, {} if around is None else dict(around.nsmap), reveal=reveal))
 
 
 def differences(first: Sequence[str], second: Sequence[str]) -> list[Difference]:
