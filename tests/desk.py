@@ -14,7 +14,7 @@ import aiohttp
 from sygefravaer.admin import accounts
 from sygefravaer.admin.accounts import Role
 from sygefravaer.admin.office import Office
-from sygefravaer.admin.pages import application
+from sygefravaer.admin.screens.site import Site
 from sygefravaer.agreements import Actor, organisations
 from sygefravaer.contract.operations import Environment
 from sygefravaer.endpoint import Server
@@ -76,7 +76,7 @@ class Desk:
     async def __aenter__(self) -> Self:
         async with self.office.store.tx() as tx:
             await organisations.ensure_municipalities(tx, by=SETUP, now=self.office.clock.now())
-        self.server = Server(application({}, clock=self.office.clock, office=self.office), grace=0.2)
+        self.server = Server(Site({}, clock=self.office.clock, office=self.office), grace=0.2)
         await self.server.start()
         self.url = self.server.url + "/api/v1"
         self.http = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), trust_env=False)

@@ -15,7 +15,7 @@ import aiohttp
 import pytest
 from lxml import html
 
-from sygefravaer.admin.pages import application
+from sygefravaer.admin.screens.site import Site
 from sygefravaer.clock import SystemClock
 from sygefravaer.control import Door
 from sygefravaer.endpoint import Server
@@ -45,7 +45,7 @@ async def page(run_directory: Path) -> AsyncIterator[str]:
     door = Door({"health": well}, run_directory / "ksd.sock")
     await door.start()
     parts = {"ksd": run_directory / "ksd.sock", "<b>gone</b>": run_directory / "gone.sock"}
-    server = Server(application(parts, clock=SystemClock()))  # type: ignore[arg-type]
+    server = Server(Site(parts, clock=SystemClock(), office=None))
     await server.start()
     yield server.url
     await server.stop()
@@ -59,7 +59,7 @@ async def get(url: str, path: str) -> tuple[aiohttp.ClientResponse, str]:
 
 async def test_the_page_says_who_answers_in_danish(page: str) -> None:
     """One row a part: what it says of itself, or that it does not answer; names are escaped."""
-    response, text = await get(page, "/")
+    response, text = await get(page, "/drift")
 
     assert response.status == 200
     document = html.fromstring(text)
@@ -71,18 +71,31 @@ async def test_the_page_says_who_answers_in_danish(page: str) -> None:
     ]
 
 
-async def test_the_page_loads_nothing_and_runs_nothing(page: str) -> None:
-    """The policy forbids scripts and other sites, and the page obeys it."""
-    response, text = await get(page, "/")
+async def test_the_page_loads_only_what_is_ours(page: str) -> None:
+    """The policy forbids other sites, and scripts and styles within a page, and the page obeys it."""
+    response, text = await get(page, "/drift")
 
     policy = response.headers["Content-Security-Policy"]
-    assert policy.startswith("default-src 'none'")
+    assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self';")
     assert "unsafe" not in policy
-    assert "script" not in policy
-    assert not re.search(r"<script|style=|https?://", text)
-    style, _ = await get(page, "/static/admin.css")
-    assert (style.status, style.content_type) == (200, "text/css")
-    assert style.headers["X-Content-Type-Options"] == "nosniff"
+    assert "data:" not in policy
+    assert not re.search(r"<script>|<style|style=|https?://|\son[a-z]+=", text)
+    loaded = html.fromstring(text).xpath("//script/@src|//link/@href")
+    assert len(loaded) == 5
+    for address in loaded:
+        told, _ = await get(page, address)
+        assert (told.status, told.headers["X-Content-Type-Options"]) == (200, "nosniff")
+        assert told.headers["Cache-Control"] == "public, max-age=31536000, immutable"
+
+
+async def test_what_is_not_there_is_a_page_too(page: str) -> None:
+    """In the frame for people, as a problem for programs; the front page leads on."""
+    response, text = await get(page, "/nowhere?lang=en")
+    document = html.fromstring(text)
+    assert (response.status, document.get("lang")) == (404, "en")
+    assert document.xpath("string(//h1)") == "There is no such page"
+    assert (await get(page, "/nowhere.json"))[0].content_type == "application/problem+json"
+    assert (await get(page, "/"))[0].url.path == "/drift"
 
 
 async def test_json_beside_it(page: str) -> None:
@@ -98,10 +111,10 @@ async def test_json_beside_it(page: str) -> None:
 
 async def test_without_doors_there_is_nothing_to_ask() -> None:
     """A part of production has no control doors, and the page says so."""
-    server = Server(application({}, clock=SystemClock()))  # type: ignore[arg-type]
+    server = Server(Site({}, clock=SystemClock(), office=None))
     await server.start()
     try:
-        _, text = await get(server.url, "/")
+        _, text = await get(server.url, "/drift")
     finally:
         await server.stop()
 
@@ -115,8 +128,8 @@ async def test_the_code_lists_are_a_page_of_their_own(page: str) -> None:
 
     assert response.status == 200
     assert response.headers["Content-Security-Policy"].startswith("default-src 'none'")
-    assert not re.search(r"<script|style=|https?://", text)
-    assert len(document.xpath("//section")) == len(document.xpath("//nav//a")) == 25
+    assert not re.search(r"<script>|style=|https?://", text)
+    assert len(document.xpath("//section")) == len(document.xpath("//main//nav//a")) == 25
     (row,) = document.xpath("//section[@id='sagsarter']//tr[th='17']")
     assert [cell.text_content() for cell in row] == [
         *("17", "Arbejdsløse, lønmodtagere", "–", "–", "–", "LEDIG", "ja", "unemployed_wait", "unemployed_wait", "11"),
@@ -126,6 +139,6 @@ async def test_the_code_lists_are_a_page_of_their_own(page: str) -> None:
     assert [cell.text_content() for cell in row][2:4] == ["2014-07-01", "2024-12-31"]
     unnamed = [cell.text for cell in document.xpath("//h2|//thead//th") if re.match("[a-z]", cell.text)]
     assert unnamed == []
-    assert document.xpath("//a[@href='/']")
-    _, state = await get(page, "/")
+    assert document.xpath("//a[@href='/drift']")
+    _, state = await get(page, "/drift")
     assert 'href="/koder"' in state

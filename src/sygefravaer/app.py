@@ -436,14 +436,17 @@ class AdminPart(Part):
     """The pages and the JSON for those who run the platform."""
 
     async def _open(self, stack: AsyncExitStack) -> Acts:
-        from sygefravaer.admin import building, pages  # noqa: PLC0415  FastAPI takes longer to load than all the rest
+        from sygefravaer.admin import building  # noqa: PLC0415  FastAPI takes longer to load than all the rest
+        from sygefravaer.admin.screens.site import Site  # noqa: PLC0415
 
         office = None
         if self.config.database is not None:
             self._signing(stack)
             store, vault = await self._opened_store(stack, PLATFORM)
             office = await building.office_for(self.config, store, vault, self.clock)
-        await self._serve(stack, cast("App", pages.application(self.config.parts, clock=self.clock, office=office)))
+        site = Site(self.config.parts, clock=self.clock, office=office)
+        await self._serve(stack, cast("App", site))
+        stack.callback(site.close)  # before the server waits for what is being answered
         return {}
 
 

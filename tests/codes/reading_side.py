@@ -13,7 +13,7 @@ from lxml import etree, html
 
 from codes import tables, texts
 from codes.effects import facet
-from sygefravaer.admin.pages import application
+from sygefravaer.admin.screens.site import Site
 from sygefravaer.cli import cli
 from sygefravaer.client import client_tls
 from sygefravaer.contract import names
@@ -37,7 +37,7 @@ FILES = (
 async def scene(*, clock, pki, **_):
     """Serve the administration and the contract, and read what they show."""
     own = pki.issue("gateway", "19435075")
-    admin = Server(application({}, clock=clock))
+    admin = Server(Site({}, clock=clock, office=None))
     contract = Server(HttpDoor({}, clock=clock), tls=server_tls(own.certificate, own.key, pki.ca))
     tls = client_tls(own.certificate, own.key, pki.ca)
     await admin.start()

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Callable, Coroutine
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, cast
 
 from fastapi import Depends, Request, Response, Security
 from fastapi.security import APIKeyCookie, HTTPBearer
@@ -25,10 +25,13 @@ from sygefravaer.errors import NotAllowed, NotSignedIn, NotThere, NotYours, Toke
 
 COOKIE: Final = "__Host-sygefravaer"  # the prefix: browsers take it only when Secure, for this host and all of it
 CSRF: Final = "X-CSRF-Token"
+CSRF_FIELD: Final = "csrf"  # the same, in a form
+FORMS: Final = frozenset({"application/x-www-form-urlencoded", "multipart/form-data"})
+LIVE: Final = "X-Live"  # what a page asks by itself: nobody has been there, and the session gets no longer for it
 SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 SECRET_MAX: Final = 128  # characters; ours have 43
 
-__all__ = ["COOKIE", "CSRF", "Role", "Signed", "User", "must_own", "must_see", "needs", "signed_in"]
+__all__ = ["COOKIE", "CSRF", "Role", "Signed", "User", "must_own", "must_see", "needs", "signed_in", "whoever"]
 
 _BEARER: Final = HTTPBearer(auto_error=False, description="A token of an account (POST /tokens).")
 _SESSION: Final = APIKeyCookie(name=COOKIE, auto_error=False, description="A session (POST /session).")
@@ -36,18 +39,31 @@ _SESSION: Final = APIKeyCookie(name=COOKIE, auto_error=False, description="A ses
 
 async def signed_in(request: Request) -> User:
     """Give the signed-in user; `NotSignedIn`, and `TokenMissing` for a change within a session without its token."""
-    known = getattr(request.state, "user", None)
-    if isinstance(known, User):
-        return known
-    user = await _holder(request, office_of(request))
+    user = await whoever(request)
     if user is None:
         raise NotSignedIn
     request.state.user = user
     if user.session and request.method not in SAFE:
-        shown = request.headers.get(CSRF, "")
+        shown = await _token(request)
         if not hmac.compare_digest(shown.encode(), user.csrf.encode()):
             raise TokenMissing
     return user
+
+
+async def whoever(request: Request) -> User | None:
+    """Give the signed-in user, if there is one, whatever he may: what a page of everybody's shows of him."""
+    if not hasattr(request.state, "holder"):
+        request.state.holder = await _holder(request, office_of(request))
+    return cast("User | None", request.state.holder)
+
+
+async def _token(request: Request) -> str:
+    """Give the CSRF token of a change: a program's in the header, a form's in its field."""
+    shown = request.headers.get(CSRF)
+    if shown is not None or request.headers.get("content-type", "").partition(";")[0] not in FORMS:
+        return shown or ""
+    field = (await request.form()).get(CSRF_FIELD, "")
+    return field if isinstance(field, str) else ""
 
 
 async def _holder(request: Request, office: Office) -> User | None:
@@ -59,7 +75,8 @@ async def _holder(request: Request, office: Office) -> User | None:
     cookie = request.cookies.get(COOKIE)
     if cookie is None or len(cookie) > SECRET_MAX:
         return None
-    return await holder(office.store, cookie, "session", machine=office.machine())
+    seen = LIVE not in request.headers
+    return await holder(office.store, cookie, "session", machine=office.machine(), seen=seen)
 
 
 async def _documented(

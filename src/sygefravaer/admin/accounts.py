@@ -427,14 +427,20 @@ async def tokens(tx: Tx, account_id: UUID) -> list[Row]:
     )
 
 
-async def holder(store: Store, secret: str, kind: Literal["session", "token"], *, machine: datetime) -> User | None:
-    """Find who holds the secret of a session or token; None when it opens nothing (any more)."""
+async def holder(
+    store: Store, secret: str, kind: Literal["session", "token"], *, machine: datetime, seen: bool = True
+) -> User | None:
+    """
+    Find who holds the secret of a session or token; None when it opens nothing (any more).
+
+    It counts as used now, unless it is not `seen`: a page that looks by itself keeps no session open.
+    """
     known = hashed(secret)
     async with store.read() as tx:
         row = await tx.one(_FOUND, secret=known, kind=kind, now=machine, idle=machine - IDLE)
         if row is None:
             return None
-        if machine - row["seen_at"] > SEEN_EVERY:
+        if seen and machine - row["seen_at"] > SEEN_EVERY:
             await tx.run("UPDATE credential SET seen_at = %(at)s WHERE secret = %(secret)s", at=machine, secret=known)
     return User(
         id=row["account_id"],

@@ -109,6 +109,12 @@ async def refused(request: Request, error: Exception) -> JSONResponse:
     """Answer an error of ours, and write down what a person was refused."""
     if not isinstance(error, SygefravaerError):
         raise error
+    await write_down(request, error)
+    return answer_of(error)
+
+
+async def write_down(request: Request, error: SygefravaerError) -> None:
+    """Write down what a signed-in person was refused."""
     user = getattr(request.state, "user", None)
     foreign = isinstance(error, NotThere) and error.foreign
     if isinstance(user, User) and (foreign or getattr(error, "recorded", False)):
@@ -123,14 +129,18 @@ async def refused(request: Request, error: Exception) -> JSONResponse:
                 code=NotYours.code if foreign else error.code,
                 detail=user.actor.plain() | told,
             )
-    return answer_of(error)
 
 
 async def _invalid(_request: Request, error: Exception) -> JSONResponse:
     """Name the fields, and what was wanted of each; an unknown field is not named, since its name came from outside."""
     if not isinstance(error, RequestValidationError):
         raise error
-    return answer_of(FieldsWrong(tuple(_field(one) for one in error.errors())))
+    return answer_of(fields_of(error))
+
+
+def fields_of(error: RequestValidationError) -> FieldsWrong:
+    """Say which fields were wrong, and what was wanted of each."""
+    return FieldsWrong(tuple(_field(one) for one in error.errors()))
 
 
 def _field(told: Mapping[str, Any]) -> tuple[str, str]:

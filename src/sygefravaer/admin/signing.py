@@ -51,11 +51,18 @@ class Session(BaseModel):
 @router.post("/session", status_code=201)
 async def sign_in(asked: Credentials, request: Request, response: Response, office: In) -> Session:
     """Sign in with a local account. The session is a cookie, always a new one; what was there before has ended."""
+    secret, user = await open_by_password(office, request, login=asked.login, password=asked.password)
+    set_cookie(response, secret)
+    return Session.of(user)
+
+
+async def open_by_password(office: Office, request: Request, *, login: str, password: str) -> tuple[str, User]:
+    """Open a session with a local account; what the browser had before ends. `LoginRefused`, `TooManyLogins`."""
     account_id = await accounts.check_password(
         office.store,
         office.vault,
-        login=asked.login,
-        password=asked.password,
+        login=login,
+        password=password,
         address=_address(request),
         now=office.clock.now(),
         machine=office.machine(),
@@ -68,8 +75,7 @@ async def sign_in(asked: Credentials, request: Request, response: Response, offi
     user = await accounts.holder(office.store, secret, "session", machine=office.machine())
     if user is None:
         raise NotThere
-    set_cookie(response, secret)
-    return Session.of(user)
+    return secret, user
 
 
 def _address(request: Request) -> str:
@@ -87,9 +93,14 @@ async def who_am_i(user: Signed) -> Session:
 @router.delete("/session", status_code=204)
 async def sign_out(user: Signed, response: Response, office: In) -> None:
     """Sign out: the session opens nothing any more."""
+    await close_session(office, user)
+    clear_cookie(response)
+
+
+async def close_session(office: Office, user: User) -> None:
+    """End the session, or the token, with which somebody is signed in."""
     async with office.store.tx() as tx:
         await accounts.end(tx, user.credential, account_id=user.id, by=user.actor, now=office.clock.now())
-    clear_cookie(response)
 
 
 # --- at the provider ---
