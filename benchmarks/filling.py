@@ -42,9 +42,7 @@ SYSTEMS = tuple(UUID(int=number) for number in range(2, 8))
 VENDOR = "12345674"
 
 # Of a hundred messages in order of their numbers: what each is. An event is answered, and now and then comes an update.
-_TURNS = (
-    ("SendHaendelseSygefravaerssag",) * 9 + ("SendForretningsSvar",) * 9 + ("SendOpdateringFravaer",) * 2
-)
+_TURNS = ("SendHaendelseSygefravaerssag",) * 9 + ("SendForretningsSvar",) * 9 + ("SendOpdateringFravaer",) * 2
 
 _LANES = """
 INSERT INTO lane (lane_id, recipient, municipality_cvr, case_key, open, parked, next_at)
@@ -93,9 +91,11 @@ FROM message WHERE message_id BETWEEN %(first)s AND %(last)s"""
 
 _AFTER = (
     "DROP TABLE town, sealed",
-    "UPDATE lane SET open = found.number, parked = found.parked FROM (SELECT lane_id, count(*) AS number,"
-    " bool_or(status = 'parked') AS parked FROM message WHERE status IN ('queued', 'sending', 'parked')"
-    " GROUP BY lane_id) AS found WHERE lane.lane_id = found.lane_id",
+    """
+    UPDATE lane SET open = found.number, parked = found.parked FROM (
+        SELECT lane_id, count(*) AS number, bool_or(status = 'parked') AS parked FROM message
+        WHERE status IN ('queued', 'sending', 'parked') GROUP BY lane_id
+    ) AS found WHERE lane.lane_id = found.lane_id""",
     "SELECT setval(pg_get_serial_sequence('lane', 'lane_id'), (SELECT max(lane_id) FROM lane))",
     "SELECT setval(pg_get_serial_sequence('message', 'message_id'), (SELECT max(message_id) FROM message))",
     "VACUUM (ANALYZE) lane, message, attempt, audit, system",
@@ -245,7 +245,10 @@ async def fill(dsn: str, schema: str, store: Store, vault: Vault, messages: int,
         "last_of_all": messages,
     }
     async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
-        await connection.execute(f"SET search_path = {schema}; SET synchronous_commit = off; SET work_mem = '64MB'; SET maintenance_work_mem = '512MB'")
+        await connection.execute(
+            f"SET search_path = {schema}; SET synchronous_commit = off; SET work_mem = '64MB';"
+            " SET maintenance_work_mem = '512MB'"
+        )
         await connection.execute("CREATE UNLOGGED TABLE town (cvr text, system uuid, low int, high int)")
         await connection.execute("CREATE UNLOGGED TABLE sealed (number int, operation text, body bytea, receipt bytea)")
         async with connection.cursor() as cursor:

@@ -42,7 +42,7 @@ MIGRATION: Final = """
     """
 
 FAULTY: Final = (Status.QUEUED, Status.PARKED, Status.REFUSED, Status.DISCARDED)
-"""The states in which a message has something to say of what went wrong; `message_state` and `message_fault` hold them."""
+"""The states in which a message may say what went wrong; `message_state` and `message_fault` hold them."""
 
 SELECTIVE: Final = frozenset({*FAULTY, Status.SENDING})
 """States that an index finds; the others are those of nearly all messages."""

@@ -9,7 +9,7 @@ it has answered. The gateway itself keeps no case.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
@@ -23,11 +23,12 @@ from sygefravaer.contract.messages import (
     SendOpdateringFravaerRequest,
 )
 from sygefravaer.contract.operations import OPERATIONS
+from sygefravaer.contract.plain import to_plain
 from sygefravaer.delivery import browsing, contents
 from sygefravaer.store import Row, Store, Tx
 from sygefravaer.vault import Vault
 
-_BODIES: Final = "SELECT message_id, operation, body FROM message WHERE message_id = ANY (%(ids)s)"
+_BODIES: Final = "SELECT message_id, operation, body, cpr_key FROM message WHERE message_id = ANY (%(ids)s)"
 _ATTEMPTS: Final = """
 SELECT message_id, at, outcome, detail, again_at FROM attempt WHERE message_id = ANY (%(ids)s) ORDER BY attempt_id"""
 _OWED: Final = """
@@ -94,11 +95,28 @@ class Case:
     nemrefusions_id: UUID
     messages: tuple[Message, ...]
     owed: tuple[Row, ...]
+    person: bytes | None = None
+    """The keyed hash of the citizen, for the record of who has looked."""
 
     @property
     def municipalities(self) -> tuple[str, ...]:
         """Whose case it is and was."""
         return tuple(dict.fromkeys(one.head["municipality_cvr"] for one in self.messages))
+
+    def plain(self, at: datetime) -> dict[str, Any]:
+        """Give it as JSON has it, with what each side knew at a time."""
+        told: dict[str, Any] = to_plain(
+            {
+                "nemrefusions_id": self.nemrefusions_id,
+                "municipalities": list(self.municipalities),
+                "marks": [asdict(mark) for mark in self.marks()],
+                "at": at,
+                "known": {
+                    side.value: asdict(self.known(side, at)) for side in (Side.KSD, Side.GATEWAY, Side.JOBCENTER)
+                },
+            }
+        )
+        return told
 
     def marks(self) -> list[Mark]:
         """Give all that happened, in order."""
@@ -106,7 +124,11 @@ class Case:
         heads = {one.head["message_id"]: one for one in self.messages}
         for debt in self.owed:
             asked = heads[debt["message_id"]]
-            about: dict[str, Any] = {"message_id": debt["message_id"], "operation": asked.head["operation"], "facts": {}}
+            about: dict[str, Any] = {
+                "message_id": debt["message_id"],
+                "operation": asked.head["operation"],
+                "facts": {},
+            }
             made.append(Mark(at=debt["due"], side=Side.CLOCK, what="due", detail=debt["topic"], **about))
             if debt["settled_at"] is not None:
                 made.append(Mark(at=debt["settled_at"], side=Side.CLOCK, what="settled", detail=debt["topic"], **about))
@@ -153,7 +175,12 @@ async def _case(tx: Tx, vault: Vault, nemrefusions_id: UUID, heads: Sequence[Row
                 attempts=tuple(attempts.get(head["message_id"], ())),
             )
         )
-    return Case(nemrefusions_id=nemrefusions_id, messages=tuple(made), owed=tuple(await tx.all(_OWED, ids=ids)))
+    return Case(
+        nemrefusions_id=nemrefusions_id,
+        messages=tuple(made),
+        owed=tuple(await tx.all(_OWED, ids=ids)),
+        person=bytes(bodies[ids[-1]]["cpr_key"]) if ids else None,
+    )
 
 
 def _marks(one: Message) -> list[Mark]:

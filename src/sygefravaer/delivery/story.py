@@ -37,7 +37,8 @@ WITH asked AS (
 SELECT answer.message_id, answer.besked_id, answer.operation, answer.sender, answer.accepted_at, answer.status,
        answer.settled_at, coalesce(talk.says = 'answers', false) AS settles
 FROM asked CROSS JOIN candidate JOIN message AS answer ON answer.message_id = candidate.message_id
-    AND answer.reference_besked_id = asked.besked_id AND answer.municipality_cvr = asked.municipality_cvr AND answer.recipient = asked.sender
+    AND answer.reference_besked_id = asked.besked_id
+    AND answer.municipality_cvr = asked.municipality_cvr AND answer.recipient = asked.sender
     AND answer.operation = ANY (%(operations)s)
 LEFT JOIN talk ON talk.message_id = answer.message_id AND talk.says = 'answers'
 ORDER BY answer.message_id"""

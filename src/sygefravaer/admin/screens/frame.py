@@ -42,7 +42,20 @@ _STEPS: Final = (  # an age is told in the largest unit of which it has at least
     (60, danish("%(num)s minut"), danish("%(num)s minutter")),
     (1, danish("%(num)s sekund"), danish("%(num)s sekunder")),
 )
-_MONTHS: Final = ["January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"]
+_MONTHS: Final = [
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+]
 ROLES: Final[Mapping[Role, str]] = {
     Role.VENDOR: danish("Leverandør"),
     Role.MUNICIPALITY: danish("Kommune"),
