@@ -248,7 +248,7 @@ async def _replay(office: Office, what: Proposal, user: User) -> Proposal:
     """Carry out a confirmed replay, lane by lane, each in its own transaction."""
     now = office.clock.now()
     kept = Parked(store=office.store, vault=office.vault, environment=office.environment)
-    who = " and ".join(re.sub(r"\d", "", name).strip() or "nobody" for name in (what.name, user.name))
+    who = named(what.name, user.name)
     try:
         done = await kept.run(what.plan or "", Selection.of(what.asked), who=who, now=now)
     except DeliveryRefused as error:
@@ -260,6 +260,11 @@ async def _replay(office: Office, what: Proposal, user: User) -> Proposal:
     async with office.store.tx() as tx:
         await _close(tx, what.proposal_id, State.DONE, now, outcome=outcome)
         return await _told(tx, what.proposal_id)
+
+
+def named(*names: str) -> str:
+    """Give names as the record may hold them: no digit, since it could be somebody's number."""
+    return " and ".join(re.sub(r"\d", "", name).strip() or "nobody" for name in names)
 
 
 # --- rows ---

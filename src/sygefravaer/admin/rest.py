@@ -143,6 +143,7 @@ def routers() -> tuple[APIRouter, ...]:
         people,
         proposing,
         registers,
+        rest_messages,
         rest_record,
         rest_watch,
         routing,
@@ -159,6 +160,7 @@ def routers() -> tuple[APIRouter, ...]:
         people.router,
         rest_watch.router,
         rest_record.router,
+        rest_messages.router,
     )
 
 

@@ -14,9 +14,11 @@ from sygefravaer.store import Sealed
 
 ANSWER: Final = "admin answer"  # what a sealed value is, so that one cannot stand for another
 VERIFIER: Final = "login verifier"
+LOOK: Final = "look purpose"
 SEALED: Final = (
     Sealed(table="answered", column="body", context=ANSWER),
     Sealed(table="login_begun", column="verifier", context=VERIFIER),
+    Sealed(table="citizen_look", column="purpose", context=LOOK),
 )
 """Every sealed column of these tables."""
 
@@ -98,5 +100,25 @@ MIGRATIONS: Final = (
         changed_at  timestamptz NOT NULL
     );
     CREATE INDEX proposal_in_order ON proposal (created_at, proposal_id);
+    """,
+    """
+    -- Views that somebody keeps: a name for what messages are narrowed by (never by a citizen).
+    CREATE TABLE kept_view (
+        view_id    uuid PRIMARY KEY,
+        account_id uuid NOT NULL,
+        name       text NOT NULL,
+        query      text NOT NULL,
+        created_at timestamptz NOT NULL,
+        UNIQUE (account_id, name)
+    );
+    -- What somebody looked for by a citizen's number, having said why: keyed hashes, for as long as a session lasts.
+    CREATE TABLE citizen_look (
+        look_id    uuid PRIMARY KEY,
+        account_id uuid NOT NULL,
+        persons    bytea[] NOT NULL,
+        purpose    bytea NOT NULL,
+        at         timestamptz NOT NULL
+    );
+    CREATE INDEX citizen_look_end ON citizen_look (at);
     """,
 )

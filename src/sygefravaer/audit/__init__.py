@@ -25,7 +25,7 @@ from sygefravaer.audit.sealing import (
     read_witness,
     unsealed,
 )
-from sygefravaer.audit.searching import PURPOSE, SEALED, USER, Query, Reader, search
+from sygefravaer.audit.searching import PURPOSE, SEALED, USER, Query, Reader, of_call, search
 from sygefravaer.audit.verifying import Evidence, Finding, Kind, Of, Report, verify
 
 __all__ = [
@@ -57,6 +57,7 @@ __all__ = [
     "export",
     "head_file",
     "mark",
+    "of_call",
     "one_line",
     "read_anchors",
     "read_head",

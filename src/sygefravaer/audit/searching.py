@@ -13,7 +13,7 @@ from uuid import UUID
 from sygefravaer.audit.events import Event
 from sygefravaer.audit.recording import record
 from sygefravaer.errors import UsageError
-from sygefravaer.store import Row, Sealed, Store
+from sygefravaer.store import Row, Sealed, Store, Tx
 from sygefravaer.vault import CannotOpen, Vault
 
 USER: Final = "audit.user"  # what a sealed OnBehalfOfUser is
@@ -91,20 +91,57 @@ class Reader:
             raise UsageError("PurposeMissing", "A look at a citizen or at who the users are needs a purpose.")
 
     async def noted(self, store: Store, vault: Vault, event: Event, asked: Query, **more: object) -> int:
-        """Write down that this reader looks, durably; give the number of the row."""
-        detail: dict[str, object] = {"by": self.who, **more}
-        if self.purpose:
-            detail["purpose"] = base64.b64encode(vault.seal(self.purpose.encode(), context=PURPOSE)).decode("ascii")
+        """Write down that this reader looks into the record, durably; give the number of the row."""
         criteria = {name: value for name, value in asked.given().items() if name != "persons"}
+        person = asked.persons[0] if asked.persons else None
+        return await self.looked(
+            store,
+            vault,
+            event,
+            municipality_cvr=asked.municipality,
+            cpr_key=person,
+            detail=more | ({"asked": criteria} if criteria else {}),
+        )
+
+    async def looked(
+        self,
+        store: Store,
+        vault: Vault,
+        event: Event,
+        *,
+        system: UUID | None = None,
+        municipality_cvr: str | None = None,
+        operation: str | None = None,
+        besked_id: UUID | None = None,
+        cpr_key: bytes | None = None,
+        detail: Mapping[str, object] | None = None,
+    ) -> int:
+        """Write down that this reader looks at something, durably, with why if he said so; give the row's number."""
+        told: dict[str, object] = {"by": self.who, **(detail or {})}
+        if self.purpose:
+            told["purpose"] = base64.b64encode(vault.seal(self.purpose.encode(), context=PURPOSE)).decode("ascii")
         async with store.tx() as tx:
             return await record(
                 tx,
                 event,
                 now=self.now,
-                municipality_cvr=asked.municipality,
-                cpr_key=asked.persons[0] if asked.persons else None,
-                detail=detail | ({"asked": criteria} if criteria else {}),
+                system=system,
+                municipality_cvr=municipality_cvr,
+                operation=operation,
+                besked_id=besked_id,
+                cpr_key=cpr_key,
+                detail=told,
             )
+
+
+_OF_CALL: Final = """
+SELECT at, event, serial_key, system, agreement, municipality_cvr, operation, code, reason FROM audit
+WHERE call_uuid = %(call_uuid)s ORDER BY audit_id"""
+
+
+async def of_call(tx: Tx, call_uuid: UUID) -> list[Row]:
+    """Give what the record says of one call, without who it is about: what decided, and what came of it."""
+    return await tx.all(_OF_CALL, call_uuid=call_uuid)
 
 
 async def search(

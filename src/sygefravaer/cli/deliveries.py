@@ -195,7 +195,7 @@ async def _listed(
 ) -> list[dict[str, Any]]:
     """List messages in these states; without states, the groups of what is parked."""
     from sygefravaer.contract.plain import to_plain  # noqa: PLC0415
-    from sygefravaer.delivery import Parked, listing  # noqa: PLC0415
+    from sygefravaer.delivery import Parked, browsing  # noqa: PLC0415
     from sygefravaer.lanes import Status  # noqa: PLC0415
 
     async with platform(config, directory) as at:
@@ -204,10 +204,9 @@ async def _listed(
             parked = Parked(store=at.store, vault=at.vault, environment=at.environment)
             rows = await parked.groups(municipality=municipality, recipient=system)
         else:
-            wanted = frozenset(Status(one) for one in statuses)
-            rows = await listing.listed(
-                at.store, statuses=wanted, municipality=municipality, recipient=system, limit=limit
-            )
+            wanted = tuple(Status(one) for one in statuses)
+            chosen = browsing.Filter(statuses=wanted, municipality=municipality, recipient=system)
+            rows = await browsing.oldest(at.store, chosen, limit=limit)
     return [to_plain(row) for row in rows]
 
 

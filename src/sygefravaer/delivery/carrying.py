@@ -27,7 +27,7 @@ from sygefravaer.contract.messages import (
     kvittering_fejl,
 )
 from sygefravaer.contract.operations import OPERATIONS, Environment, Operation
-from sygefravaer.delivery import obligations, rehashing, ways
+from sygefravaer.delivery import browsing, obligations, rehashing, ways
 from sygefravaer.delivery.nodes import Bell
 from sygefravaer.delivery.receivers import CONCURRENCY, Clients, Receivers
 from sygefravaer.delivery.sealed import BODY, RECEIPT
@@ -64,6 +64,7 @@ MIGRATIONS: Final = (
     ways.MIGRATION,
     obligations.MIGRATION,
     rehashing.MIGRATION,
+    browsing.MIGRATION,
 )
 
 STATUS_OF: Final[Mapping[Kind, Status]] = {

@@ -22,15 +22,26 @@ _ATTEMPTS: Final = """
 SELECT at, outcome, detail, took, again_at, owner AS node, stale FROM attempt
 WHERE message_id = %(message_id)s ORDER BY attempt_id"""
 
-# What its receiver, for the same municipality, sent in answer to it, whatever became of that.
+# What its receiver, for the same municipality, sent in answer to it, whatever became of that: it is about the same
+# citizen or lies in the same case's lane, and both have an index, which what it refers to has not.
 _ANSWERS: Final = """
+WITH asked AS (
+    SELECT besked_id, municipality_cvr, sender, case_key, cpr_key FROM message WHERE message_id = %(message_id)s
+), candidate AS (
+    SELECT answer.message_id FROM asked JOIN message AS answer ON answer.cpr_key = asked.cpr_key
+    UNION
+    SELECT answer.message_id FROM asked JOIN lane ON lane.recipient = asked.sender
+        AND lane.municipality_cvr = asked.municipality_cvr AND lane.case_key = asked.case_key
+    JOIN message AS answer ON answer.lane_id = lane.lane_id
+)
 SELECT answer.message_id, answer.besked_id, answer.operation, answer.sender, answer.accepted_at, answer.status,
        answer.settled_at, coalesce(talk.says = 'answers', false) AS settles
-FROM message AS asked JOIN message AS answer ON answer.reference_besked_id = asked.besked_id
+FROM asked CROSS JOIN candidate JOIN message AS answer ON answer.message_id = candidate.message_id
+    AND answer.reference_besked_id = asked.besked_id
     AND answer.municipality_cvr = asked.municipality_cvr AND answer.recipient = asked.sender
     AND answer.operation = ANY (%(operations)s)
 LEFT JOIN talk ON talk.message_id = answer.message_id AND talk.says = 'answers'
-WHERE asked.message_id = %(message_id)s ORDER BY answer.message_id"""
+ORDER BY answer.message_id"""
 
 _DEBTS: Final = """
 SELECT 'unanswered_' || topic AS kind, owner, since, due, reminders, settled_at, settled_by::text
