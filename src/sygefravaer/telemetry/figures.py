@@ -51,7 +51,7 @@ STANDING: Final[Mapping[str, tuple[str, str | None]]] = {
 
 LOG: Final = logging.getLogger(__name__)
 
-disable_created_metrics()  # one more line per series, and nobody reads it
+disable_created_metrics()  # type: ignore[no-untyped-call]  # one more line per series, and nobody reads it
 
 
 class Figures:
