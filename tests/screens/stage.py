@@ -26,7 +26,7 @@ from cryptography import x509
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 
 from corridor import Corridor, message
-from desk import AARHUS, COOKIE, OPERATOR_CVR, ROOMS, SETUP, VIBORG, Desk
+from desk import AARHUS, COOKIE, OPERATOR_CVR, ROOMS, VIBORG, Desk
 from sygefravaer import audit
 from sygefravaer.admin import accounts
 from sygefravaer.admin.accounts import Role
@@ -126,6 +126,10 @@ class Stage:
                     tx, self.accounts[login], before=None, now=self.clock.now(), machine=self.desk.time()
                 )
         return self._sessions[login]
+
+    def forget(self, login: str) -> None:
+        """Forget a session that a test has ended."""
+        del self._sessions[login]
 
     async def page(
         self, path: str = "/", *, who: str | None = "otto", lang: str = "da", width: int = 1280, height: int = 900
