@@ -18,13 +18,18 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID, uuid4
 
+from sygefravaer import agreements, audit
 from sygefravaer.admin.access import Role, User, must_own, must_see
 from sygefravaer.admin.accounts import SESSION
 from sygefravaer.admin.four_eyes import named
 from sygefravaer.admin.office import Office
 from sygefravaer.admin.tables import LOOK
-from sygefravaer.agreements import organisations
+from sygefravaer.agreements import certificates, organisations, workflow
+from sygefravaer.agreements.certificates import Certificate
+from sygefravaer.agreements.explaining import Access, RouteDecision
+from sygefravaer.agreements.workflow import Contract
 from sygefravaer.audit import Event, Reader, csv_cell
+from sygefravaer.contract.operations import OPERATIONS
 from sygefravaer.contract.values import Cpr
 from sygefravaer.delivery import Done, Parked, Plan, Selection, browsing, cases, contents, listing
 from sygefravaer.delivery.browsing import Filter
@@ -313,6 +318,47 @@ async def case(office: Office, user: User, nemrefusions_id: UUID) -> Case:
         detail={"nemrefusions_id": nemrefusions_id},
     )
     return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """
+    Why a message was let in, and where it goes: what the record says of the call, and what the registers say of then.
+
+    `access` is the decision anew, by the registers as they are, at the time of the call; None when the certificate is
+    not registered any more.
+    """
+
+    call: Row | None
+    certificate: Certificate | None
+    agreement: Contract | None
+    access: Access | None
+    then: RouteDecision
+    today: RouteDecision
+
+
+async def decision(office: Office, message: Mapping[str, Any]) -> Decision:
+    """Tell what decided about a message that the user may see."""
+    operation, cvr = OPERATIONS[message["operation"]], message["municipality_cvr"]
+    about: dict[str, Any] = {"environment": office.environment, "municipality_cvr": cvr}
+    at, now = message["accepted_at"], office.clock.now()
+    async with office.store.snapshot() as tx:
+        rows = [] if message["call_uuid"] is None else await audit.of_call(tx, message["call_uuid"])
+        call = next((row for row in rows if row["event"] == Event.MESSAGE_ACCEPTED), None)
+        certificate = known = None
+        for one in await certificates.certificates(tx, message["sender"]):
+            found = await agreements.registered(tx, environment=office.environment, thumbprint=one.thumbprint)
+            if call is not None and found is not None and found.serial_key == call["serial_key"]:
+                certificate, known = one, found
+        agreement = None
+        if call is not None and call["agreement"] is not None:
+            agreement = await workflow.contract(tx, call["agreement"], environment=office.environment, now=now)
+        access = None
+        if known is not None:
+            access = await agreements.explain_access(tx, known, operation=operation, now=at, **about)
+        then = await agreements.explain_route(tx, service=operation.service, now=at, **about)
+        today = await agreements.explain_route(tx, service=operation.service, now=now, **about)
+    return Decision(call=call, certificate=certificate, agreement=agreement, access=access, then=then, today=today)
 
 
 # --- acts ---

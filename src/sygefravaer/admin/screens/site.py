@@ -19,7 +19,17 @@ from sygefravaer.admin.access import whoever
 from sygefravaer.admin.office import Office
 from sygefravaer.admin.problems import Guard
 from sygefravaer.admin.rest import PREFIX, api
-from sygefravaer.admin.screens import codes, live, login, overview, sandbox, state_page
+from sygefravaer.admin.screens import (
+    case,
+    codes,
+    live,
+    login,
+    message,
+    messages,
+    overview,
+    sandbox,
+    state_page,
+)
 from sygefravaer.admin.screens.frame import STATIC, Frame
 from sygefravaer.admin.screens.live import SOURCES, Live
 from sygefravaer.admin.screens.refusing import speak_pages
@@ -42,6 +52,9 @@ ASKED_AGAIN: Final = "public, max-age=3600"
 SCREENS: Final = (
     # in the order of the menu
     overview,
+    messages,
+    message,
+    case,
     state_page,
     codes,
     sandbox,
