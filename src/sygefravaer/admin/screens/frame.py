@@ -15,6 +15,7 @@ import hashlib
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from functools import partial
 from importlib import resources
 from typing import Annotated, Any, Final, cast
 from urllib.parse import quote, urlencode
@@ -27,6 +28,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from sygefravaer import __version__
 from sygefravaer.admin.access import Role, User, needs, whoever
 from sygefravaer.admin.office import Office
+from sygefravaer.admin.screens import words
 from sygefravaer.admin.screens.texts import COOKIE, Language, Speaker, danish, english
 from sygefravaer.clock import Clock
 from sygefravaer.contract.operations import Environment as Surroundings
@@ -42,7 +44,20 @@ _STEPS: Final = (  # an age is told in the largest unit of which it has at least
     (60, danish("%(num)s minut"), danish("%(num)s minutter")),
     (1, danish("%(num)s sekund"), danish("%(num)s sekunder")),
 )
-_MONTHS: Final = ["January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"]
+_MONTHS: Final = [
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+]
 ROLES: Final[Mapping[Role, str]] = {
     Role.VENDOR: danish("Leverandør"),
     Role.MUNICIPALITY: danish("Kommune"),
@@ -109,6 +124,7 @@ class Frame:
             "age": told.age,
             "number": told.number,
             "municipality": municipality_name,
+            "said": partial(words.said, language=speaker.language),
         }
         made.globals |= {"static": self.static, "told": told, "version": __version__, "ROLES": ROLES}
         return made

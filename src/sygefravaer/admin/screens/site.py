@@ -19,10 +19,22 @@ from sygefravaer.admin.access import whoever
 from sygefravaer.admin.office import Office
 from sygefravaer.admin.problems import Guard
 from sygefravaer.admin.rest import PREFIX, api
-from sygefravaer.admin.screens import codes, live, login, overview, state_page
+from sygefravaer.admin.screens import (
+    agreements,
+    certificates,
+    codes,
+    live,
+    login,
+    overview,
+    proposals,
+    record,
+    routes,
+    state_page,
+)
 from sygefravaer.admin.screens.frame import STATIC, Frame
 from sygefravaer.admin.screens.live import Live
 from sygefravaer.admin.screens.refusing import speak_pages
+from sygefravaer.admin.screens.verification import Verification
 from sygefravaer.admin.service_status import add_status
 from sygefravaer.clock import Clock
 
@@ -42,6 +54,11 @@ ASKED_AGAIN: Final = "public, max-age=3600"
 SCREENS: Final = (
     # in the order of the menu
     overview,
+    routes,
+    agreements,
+    proposals,
+    certificates,
+    record,
     state_page,
     codes,
     live,
@@ -52,7 +69,7 @@ WITHOUT_OFFICE: Final = frozenset({state_page, codes})
 
 
 class Site:
-    """The web application of the administration; `close()` ends what would go on for as long as a page is open."""
+    """The web application of the administration; `close()` ends what would go on without a request."""
 
     def __init__(self, parts: Mapping[str, Path], *, clock: Clock, office: Office | None) -> None:
         shown = [one for one in SCREENS if office is not None or one in WITHOUT_OFFICE]
@@ -73,7 +90,8 @@ class Site:
         self._outermost: ASGIApp = _Headed(Guard(app))
 
     def close(self) -> None:
-        """End every stream of updates."""
+        """End every stream of updates, and a verification that runs."""
+        Verification.of(self.app).close()
         if self._live is not None:
             self._live.close()
 
