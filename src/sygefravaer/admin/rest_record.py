@@ -11,7 +11,7 @@ from __future__ import annotations
 import io
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TypeVar
 from uuid import UUID
 
 from fastapi import Depends, Response
@@ -71,6 +71,9 @@ class Look(rest.Body):
     users: bool = False
 
 
+LookT = TypeVar("LookT", bound=Look)
+
+
 class Search(Look):
     """Rows in the order in which they were written: those after row `after`, so many at most."""
 
@@ -106,17 +109,30 @@ class Draw(rest.Body):
 @router.post("/record/search")
 async def search_record(asked: Search, user: Looker, office: In) -> dict[str, Any]:
     """Show rows of the record."""
-    query, reader = _query(asked, user, office), _reader(user, office, asked.purpose)
+    rows, _ = await search_rows(asked, user, office)
+    return {"rows": rows}
+
+
+async def search_rows(
+    asked: Search, user: User, office: Office, *, persons: tuple[bytes, ...] = ()
+) -> tuple[list[dict[str, Any]], tuple[bytes, ...]]:
+    """Search; `persons` are the keyed hashes of who a search before was about, and come back for the next."""
+    query, reader = _query(asked, user, office, persons), _reader(user, office, asked.purpose)
     rows = await audit.search(
         office.store, office.vault, query, reader, limit=asked.limit, after=asked.after, users=asked.users
     )
-    return {"rows": rows}
+    return rows, query.persons
 
 
 @router.post("/record/export", response_class=Response)
 async def export_record(asked: Export, user: Looker, office: In) -> Response:
     """Take rows of the record out: no cell is a formula, and no row more than a line."""
-    query, reader = _query(asked, user, office), _reader(user, office, asked.purpose)
+    return await export_rows(asked, user, office)
+
+
+async def export_rows(asked: Export, user: User, office: Office, *, persons: tuple[bytes, ...] = ()) -> Response:
+    """Make the file; `persons` are the keyed hashes of who a search before was about."""
+    query, reader = _query(asked, user, office, persons), _reader(user, office, asked.purpose)
     out = io.StringIO(newline="")
     await audit.export(office.store, office.vault, query, reader, out, form=asked.format.value, users=asked.users)
     named = {"Content-Disposition": f'attachment; filename="record.{asked.format.value}"'}
@@ -126,19 +142,24 @@ async def export_record(asked: Export, user: Looker, office: In) -> Response:
 @router.get("/record/verification")
 async def verify_record(_user: Watcher, office: In) -> dict[str, Any]:
     """Read the whole record, and say what is wrong with it; the tail that is not sealed yet is named as such."""
+    return (await verified(office)).plain()
+
+
+async def verified(office: Office, watch: audit.Watch = lambda _read, _of: None) -> audit.Report:
+    """Verify the record with its key and anchors, telling how far it is; raises `UsageError`."""
     if office.record is None:
         raise UsageError(
             "SettingMissing", "`audit.key` and `audit.anchor` are missing in the administration's settings."
         )
     witness = audit.read_witness(office.record.anchor)
-    report = await audit.verify(
+    return await audit.verify(
         office.store,
         key=audit.read_key(office.record.key),
         anchors=witness.anchors,
         lost=witness.lost,
         evidence=unrecorded,
+        watch=watch,
     )
-    return report.plain()
 
 
 @router.post("/record/report", response_class=Response)
@@ -179,7 +200,7 @@ async def sample_record(asked: Draw, user: Looker, office: In) -> dict[str, Any]
     return drawn.plain()
 
 
-def _query(asked: Look, user: User, office: Office) -> Query:
+def _query(asked: Look, user: User, office: Office, persons: tuple[bytes, ...] = ()) -> Query:
     if asked.operation is not None and asked.operation not in OPERATIONS:
         raise UsageError("OperationUnknown", f"The operation is none of {', '.join(OPERATIONS)}.")
     for at in (asked.since, asked.until):
@@ -194,7 +215,7 @@ def _query(asked: Look, user: User, office: Office) -> Query:
         operation=asked.operation,
         outcome=asked.outcome,
         call_uuid=asked.call_uuid,
-        persons=() if asked.citizen is None else office.vault.lookup_keys(_number(asked.citizen)),
+        persons=persons if asked.citizen is None else office.vault.lookup_keys(_number(asked.citizen)),
     )
 
 

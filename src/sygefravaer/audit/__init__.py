@@ -14,7 +14,7 @@ from sygefravaer.audit.exporting import FORMS, csv_cell, export, one_line
 from sygefravaer.audit.marking import mark
 from sygefravaer.audit.recording import MIGRATIONS, record, sign_with, trail
 from sygefravaer.audit.reporting import OPERATIONS, AccessReport, access_report
-from sygefravaer.audit.sampling import Drawn, Month, sample
+from sygefravaer.audit.sampling import AFTER, BEFORE, Drawn, Month, sample
 from sygefravaer.audit.sealing import (
     Anchor,
     Sealer,
@@ -26,9 +26,11 @@ from sygefravaer.audit.sealing import (
     unsealed,
 )
 from sygefravaer.audit.searching import PURPOSE, SEALED, USER, Query, Reader, of_call, search
-from sygefravaer.audit.verifying import Evidence, Finding, Kind, Of, Report, verify
+from sygefravaer.audit.verifying import Evidence, Finding, Kind, Of, Report, Watch, verify
 
 __all__ = [
+    "AFTER",
+    "BEFORE",
     "FORMS",
     "GRAMMAR",
     "KEY_BYTES",
@@ -50,6 +52,7 @@ __all__ = [
     "Reader",
     "Report",
     "Sealer",
+    "Watch",
     "Witness",
     "access_report",
     "create_key",

@@ -180,7 +180,7 @@ async def _form(
     return view.page(
         "agreements/form.html",
         status=200 if refused is None else status_of(refused),
-        given=given,
+        given=forms.Given(given),
         systems=[one for one in systems if one.vendor_cvr == user.cvr],
         offers=await registers.list_services(user, office),
         municipalities=MUNICIPALITIES,
@@ -209,9 +209,7 @@ async def remind(request: Request, agreement: UUID, user: Vendor, view: Seen, of
 
 
 @router.post(SCREEN.path + "/{agreement}/propose/{step}")
-async def propose(
-    *, request: Request, agreement: UUID, step: Move, user: Operator, view: Seen, office: In
-) -> Response:
+async def propose(*, request: Request, agreement: UUID, step: Move, user: Operator, view: Seen, office: In) -> Response:
     """Propose a step for another operator to confirm."""
     fields = await forms.sent(request)
     try:
@@ -295,7 +293,7 @@ async def _one(
         mine=found.vendor_cvr == user.cvr and Role.VENDOR in user.roles,
         ours=found.municipality_cvr == user.cvr and Role.MUNICIPALITY in user.roles,
         may_try=office.environment is Environment.TEST,
-        given=given or {},
+        given=forms.Given(given or {}),
         problem=problem,
         pending=found.status in PENDING,
         in_force=found.status in IN_FORCE,

@@ -103,7 +103,7 @@ async def _page(
         live=["certificates", "minute"],
         held=held,
         systems=systems,
-        given=given or {},
+        given=forms.Given(given or {}),
         known=_known(office, user),
         machine=office.machine(),
         problem=problem,
@@ -112,14 +112,14 @@ async def _page(
     )
 
 
-async def _held(tx: Tx, office: Office, user: User, **more: UUID) -> list[Holding]:
+async def _held(tx: Tx, office: Office, user: User, *, system_id: UUID | None = None) -> list[Holding]:
     return await certificates.inventory(
         tx,
         environment=office.environment,
         cvr=None if user.everywhere else user.cvr,
         now=office.clock.now(),
         machine=office.machine(),
-        **more,
+        system_id=system_id,
     )
 
 
@@ -166,7 +166,9 @@ async def _one(
 ) -> Response:
     problem = await forms.refusal(request, refused) if request is not None and refused is not None else None
     async with office.store.read() as tx:
-        found = next((each for each in await _held(tx, office, user) if each.certificate.thumbprint == thumbprint), None)
+        found = next(
+            (each for each in await _held(tx, office, user) if each.certificate.thumbprint == thumbprint), None
+        )
         if found is None:
             raise NotThere(foreign=await certificates.is_registered(tx, thumbprint, environment=office.environment))
         mine = user.everywhere or found.vendor_cvr == user.cvr
@@ -175,12 +177,17 @@ async def _one(
         ]
         beside = await _held(tx, office, user, system_id=found.certificate.system_id)
     system = found.certificate.system_id
-    owed = [] if found.renewed else await obligations.owed(office.store, owner=system, municipality=None if mine else user.cvr)
+    owed = (
+        []
+        if found.renewed
+        else await obligations.owed(office.store, owner=system, municipality=None if mine else user.cvr)
+    )
     return view.page(
         "certificates/one.html",
         status=200 if refused is None else status_of(refused),
         live=["certificates"],
         one=found,
+        given=forms.Given(),
         beside=[each for each in beside if each.certificate.thumbprint != thumbprint and each.certificate.active],
         stops=stops[:SHOWN],
         stopping=len(stops),

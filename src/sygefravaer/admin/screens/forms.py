@@ -23,6 +23,14 @@ TOKEN: Final = "csrf"  # noqa: S105  the field's name
 FormT = TypeVar("FormT", bound=BaseModel)
 
 
+class Given(dict[str, str]):
+    """What a form is drawn with; a field that nobody has filled in is empty."""
+
+    def __missing__(self, _name: str) -> str:
+        """Give an empty field."""
+        return ""
+
+
 async def sent(request: Request) -> dict[str, str]:
     """Give what a form holds, by field, without its token; a file stands for the text that is in it."""
     found: dict[str, str] = {}

@@ -16,6 +16,7 @@ import hashlib
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from functools import partial
 from importlib import resources
 from typing import Annotated, Any, Final, cast
 from urllib.parse import quote, urlencode
@@ -28,6 +29,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from sygefravaer import __version__
 from sygefravaer.admin.access import Role, User, needs, whoever
 from sygefravaer.admin.office import Office
+from sygefravaer.admin.screens import words
 from sygefravaer.admin.screens.texts import COOKIE, Language, Speaker, danish, english
 from sygefravaer.clock import Clock
 from sygefravaer.contract.operations import Environment as Surroundings
@@ -110,6 +112,7 @@ class Frame:
             "age": told.age,
             "number": told.number,
             "municipality": municipality_name,
+            "said": partial(words.said, language=speaker.language),
         }
         made.globals |= {"static": self.static, "told": told, "version": __version__, "ROLES": ROLES}
         return made

@@ -21,7 +21,7 @@ from sygefravaer.contract.values import MUNICIPALITIES
 SIDE: Final = 50  # of a tile with the gap beside it, in units of the drawing
 STYLES: Final = 8  # of colour and pattern; the ninth system begins again, with a letter of its own
 SHORT: Final = 6  # letters of a name that fit into a tile
-NOBODY: Final = "–"
+NOBODY: Final = "\N{EN DASH}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +67,9 @@ class Map:
 def places() -> Mapping[str, tuple[int, int]]:
     """Give the column and the row of each municipality, by its CVR number."""
     text = resources.files("sygefravaer.admin").joinpath("data/kommunekort.csv").read_text("utf-8")
-    by_code = {row["kommunekode"]: (int(row["kolonne"]), int(row["raekke"])) for row in csv.DictReader(text.splitlines())}
+    by_code = {
+        row["kommunekode"]: (int(row["kolonne"]), int(row["raekke"])) for row in csv.DictReader(text.splitlines())
+    }
     return {cvr: by_code[one.kommunekode] for cvr, one in MUNICIPALITIES.items()}
 
 
@@ -81,8 +83,8 @@ def drawn(routes: Mapping[str, Mapping[str, Any]]) -> Map:
     styles = {system: number % STYLES for number, system in enumerate(order)}
     tiles: list[Tile] = []
     for cvr, (column, row) in places().items():
-        route = routes.get(cvr)
-        system = None if route is None else (route["name"], route["system"])
+        having_it = routes.get(cvr)
+        system = None if having_it is None else (having_it["name"], having_it["system"])
         tiles.append(
             Tile(
                 cvr=cvr,

@@ -205,7 +205,7 @@ async def _one(
         about=names[proposal],
         own=own,
         as_now=await _as_now(office, found) if found.status is State.OPEN else Now(),
-        given=given or {},
+        given=forms.Given(given or {}),
         problem=problem,
         KINDS=KINDS,
         STATES=STATES,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MPL-2.0
-"""Ruter: where what is for a municipality goes, from which day on; a change as a plan; why a call goes where it goes."""
+"""Ruter: where what is for a municipality goes, from which day on; a change as a plan; why it goes there."""
 
 from __future__ import annotations
 
@@ -73,9 +73,7 @@ async def _page(
     seen = await routing.list_routes(user, office, service=service)
     known = {one["route"] for one in seen}
     kept = Routes(store=office.store, vault=office.vault, environment=office.environment)
-    counting = {
-        cvr: route for cvr, route in (await kept.counting(service, on=on)).items() if route["route"] in known
-    }
+    counting = {cvr: route for cvr, route in (await kept.counting(service, on=on)).items() if route["route"] in known}
     whole = drawn(counting)
     shown = [one for one in seen if not municipality or one["municipality"] in {municipality, ALL}]
     return view.page(
@@ -127,7 +125,7 @@ async def try_route(request: Request, route: UUID, user: Tester, view: Seen, off
 
 
 @router.get(SCREEN.path + "/ny")
-async def form(user: Operator, view: Seen, office: In, *, municipality: Cvr = None) -> Response:
+async def form(_user: Operator, view: Seen, office: In, *, municipality: Cvr = None) -> Response:
     """Show the form of a change."""
     given = {"municipality": municipality or "", "service": Service.SYGEFRAVAER_JC.value}
     return await _form(view, office, given)
@@ -149,7 +147,8 @@ async def plan(request: Request, user: Operator, view: Seen, office: In) -> Resp
 async def propose(request: Request, user: Operator, view: Seen, office: In) -> Response:
     """Propose the change whose plan was shown; when it is another one now, show that first."""
     fields = await forms.sent(request)
-    why = {name: fields.pop(name) for name in ("reason", "plan") if name in fields}
+    why = {name: value for name, value in fields.items() if name in Reason.model_fields}
+    fields = {name: value for name, value in fields.items() if name not in why}
     try:
         asked = forms.read(proposing.RouteAsked, fields)
         shown = await proposing.plan_route(asked, user, office)
@@ -178,15 +177,13 @@ async def _planned(
 ) -> Response:
     problem = await forms.refusal(request, refused) if request is not None and refused is not None else None
     async with office.store.read() as tx:
-        system = await organisations.system(
-            tx, UUID(shown["change"]["system_id"]), environment=office.environment
-        )
+        system = await organisations.system(tx, UUID(shown["change"]["system_id"]), environment=office.environment)
     return view.page(
         "routes/plan.html",
         status=200 if refused is None else status_of(refused),
         plan=shown,
         about={"system": "" if system is None else system.name},
-        given=fields,
+        given=forms.Given(fields),
         changed=changed,
         problem=problem,
     )
@@ -206,7 +203,7 @@ async def _form(
     return view.page(
         "routes/form.html",
         status=200 if refused is None else status_of(refused),
-        given=given,
+        given=forms.Given(given),
         systems=systems,
         services=[one.value for one in Service],
         municipalities=MUNICIPALITIES,
@@ -219,7 +216,7 @@ async def _form(
 
 
 @router.get(SCREEN.path + "/forklar")
-async def explain(  # noqa: PLR0917  as the query is
+async def explain(
     request: Request,
     user: Known,
     view: Seen,

@@ -20,19 +20,25 @@ from sygefravaer.admin.office import Office
 from sygefravaer.admin.problems import Guard
 from sygefravaer.admin.rest import PREFIX, api
 from sygefravaer.admin.screens import (
+    agreements,
     case,
+    certificates,
     codes,
     live,
     login,
     message,
     messages,
     overview,
+    proposals,
+    record,
+    routes,
     sandbox,
     state_page,
 )
 from sygefravaer.admin.screens.frame import STATIC, Frame
 from sygefravaer.admin.screens.live import SOURCES, Live
 from sygefravaer.admin.screens.refusing import speak_pages
+from sygefravaer.admin.screens.verification import Verification
 from sygefravaer.admin.service_status import add_status
 from sygefravaer.clock import Clock
 
@@ -55,6 +61,11 @@ SCREENS: Final = (
     messages,
     message,
     case,
+    routes,
+    agreements,
+    proposals,
+    certificates,
+    record,
     state_page,
     codes,
     sandbox,
@@ -66,7 +77,7 @@ WITHOUT_OFFICE: Final = frozenset({state_page, codes})
 
 
 class Site:
-    """The web application of the administration; `close()` ends what would go on for as long as a page is open."""
+    """The web application of the administration; `close()` ends what would go on without a request."""
 
     def __init__(self, parts: Mapping[str, Path], *, clock: Clock, office: Office | None) -> None:
         known = [one for one in SCREENS if one is not sandbox or sandbox.SUPERVISOR in parts]
@@ -88,7 +99,8 @@ class Site:
         self._outermost: ASGIApp = _Headed(Guard(app))
 
     def close(self) -> None:
-        """End every stream of updates."""
+        """End every stream of updates, and a verification that runs."""
+        Verification.of(self.app).close()
         if self._live is not None:
             self._live.close()
 

@@ -3,8 +3,8 @@
 What the rooms say in English (checks, rules, plans), in Danish for the screens.
 
 A room says why in one language, so that record, API and command say the same. Each of its sentences stands here once,
-with `{}` for what changes; days become Danish days. A sentence that is missing is shown as it is, marked as English, and
-a test that lets the rooms say all they can finds it.
+with `{}` for what changes; days become Danish days. A sentence that is missing is shown as it is, marked as English,
+and a test that lets the rooms say all they can finds it.
 """
 
 from __future__ import annotations
