@@ -85,8 +85,22 @@ def pki(tmp_path_factory):
     return made
 
 
-def pytest_terminal_summary(terminalreporter):
+def pytest_sessionfinish(session):
+    """Tell the first process how many tests of the screens this one has left out."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["screens_not_run"] = getattr(session.config, "screens_not_run", 0)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    """Hear it: every process collects the same."""
+    node.config.screens_not_run = getattr(node, "workeroutput", {}).get("screens_not_run", 0)
+
+
+def pytest_terminal_summary(terminalreporter, config):
     """Show what tests have recorded as their summary: counts that a green dot does not tell."""
+    if number := getattr(config, "screens_not_run", 0):
+        terminalreporter.write_line(f"{number} tests of the screens were not run: there is no chromium here")
     for report in terminalreporter.getreports("passed"):
         for name, value in getattr(report, "user_properties", ()):
             if name == "summary" and report.when == "call":

@@ -76,7 +76,8 @@ class Desk:
     async def __aenter__(self) -> Self:
         async with self.office.store.tx() as tx:
             await organisations.ensure_municipalities(tx, by=SETUP, now=self.office.clock.now())
-        self.server = Server(Site({}, clock=self.office.clock, office=self.office), grace=0.2)
+        self.site = Site({}, clock=self.office.clock, office=self.office)
+        self.server = Server(self.site, grace=0.2)
         await self.server.start()
         self.url = self.server.url + "/api/v1"
         self.http = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), trust_env=False)

@@ -11,6 +11,7 @@ A screen is `SCREEN = Screen(...)` and `router = SCREEN.router()`; its endpoints
 
 from __future__ import annotations
 
+import calendar
 import hashlib
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -42,20 +43,7 @@ _STEPS: Final = (  # an age is told in the largest unit of which it has at least
     (60, danish("%(num)s minut"), danish("%(num)s minutter")),
     (1, danish("%(num)s sekund"), danish("%(num)s sekunder")),
 )
-_MONTHS: Final = [
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
-    "December",
-]
+_MONTHS: Final = tuple(calendar.month_name)[1:]
 ROLES: Final[Mapping[Role, str]] = {
     Role.VENDOR: danish("Leverandør"),
     Role.MUNICIPALITY: danish("Kommune"),
@@ -69,7 +57,7 @@ class Screen:
     """
     One screen: its name (also of its templates and texts), where it is, what the menu calls it, and who may see it.
 
-    `roles` None: everybody, signed in or not. `done` are sentences that follow an act, by the word that `View.go` takes.
+    `roles` None: everybody, signed in or not. `done` are sentences that follow an act, by the word `View.go` takes.
     """
 
     name: str

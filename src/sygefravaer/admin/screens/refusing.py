@@ -113,7 +113,7 @@ def _told(error: HTTPException) -> dict[str, Any]:
     }
 
 
-async def _unforeseen(request: Request, error: Exception) -> Response:
+async def _unforeseen(request: Request, _error: Exception) -> Response:
     """Answer what nobody foresaw; the framework raises it again, and the outermost door writes the line in the log."""
     return answer_of(Unforeseen()) if _wants_json(request) else await _page(request, Unforeseen())
 

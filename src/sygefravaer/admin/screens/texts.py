@@ -3,8 +3,8 @@
 The two languages of the screens: written in Danish where they are used, and in English in `texts/<screen>.en.toml`.
 
 A text is its own key. In a template it stands in `_("...")`; in code it is marked by `danish("...")` and said by `_` of
-the page that shows it. Something that is counted is said by `ngettext("%(num)s besked", "%(num)s beskeder", n)`, and has
-two lines of English.
+the page that shows it. What is counted is said by `ngettext("%(num)s besked", "%(num)s beskeder", n)`: two lines
+of English.
 """
 
 from __future__ import annotations
