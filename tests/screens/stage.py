@@ -17,7 +17,7 @@ import json
 import secrets
 import shutil
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -82,6 +82,7 @@ class Stage:
         self._sessions: dict[str, str] = {}
         self._contexts: list[BrowserContext] = []
         self._filled = False
+        self.elsewhere: dict[str, str] = {}  # where pages are that another site shows, by the beginning of their path
 
     async def __aenter__(self) -> Self:
         role, password = f"s{secrets.token_hex(4)}", secrets.token_hex(8)
@@ -148,8 +149,13 @@ class Stage:
         page.complaints = []  # type: ignore[attr-defined]  # what the browser complains of: refused by the policy, thrown
         page.on("pageerror", lambda error: page.complaints.append(str(error)))
         page.on("console", lambda said: page.complaints.append(said.text) if _complains(said) else None)
-        page.answered = await page.goto(self.url + path)  # type: ignore[attr-defined]
+        url = next((there for begin, there in self.elsewhere.items() if path.startswith(begin)), self.url)
+        page.answered = await page.goto(url + path)  # type: ignore[attr-defined]
         return page
+
+    async def until_closed(self, something: AbstractAsyncContextManager[Any]) -> Any:
+        """Enter something that lasts as long as the house."""
+        return await self._stack.enter_async_context(something)
 
     async def close_pages(self) -> None:
         """Close what a test has opened."""
