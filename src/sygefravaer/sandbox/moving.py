@@ -82,7 +82,7 @@ class Mover:
     async def standing(self) -> datetime | None:
         """Give the instant at which the clocks of all parts stand; None while one runs or a move goes on."""
         running = [name for name, process in self._processes.items() if process.state is State.RUNNING]
-        if self.moving() or not running:
+        if self.moving or not running:
             return None
         async with Visitor({name: self._layout.socket(name) for name in running}) as visitor:
             knocks = (visitor.knock(name, "clock", {}) for name in running)
