@@ -4,20 +4,17 @@
 from __future__ import annotations
 
 import json
-import re
-import tomllib
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import aiohttp
 import pytest
 from cryptography import x509
 from lxml import html
 
-from desk import AARHUS, OPERATOR_CVR, OTHER_VENDOR_CVR, ROOMS, SETUP, VENDOR_CVR, VIBORG, Desk, Person
+from desk import AARHUS, OPERATOR_CVR, OTHER_VENDOR_CVR, ROOMS, SETUP, VENDOR_CVR, VIBORG, Desk
 from sygefravaer import agreements, audit
 from sygefravaer.admin.accounts import Role
 from sygefravaer.agreements import ALL, certificates, organisations

@@ -44,8 +44,14 @@ async def without_purpose(page) -> None:
     await page.click("#soeg")
 
 
+async def search_for_nothing(page) -> None:
+    """Search for what is not there."""
+    await page.select_option("#event", "key.retired")
+    await page.click("#soeg")
+
+
 STATES = {
-    "empty": State(path="/log", sees=".empty", who="frida", then=lambda page: _nothing(page)),
+    "empty": State(path="/log", sees=".empty", who="frida", then=search_for_nothing),
     "loading": Never("A search is a page that is sent; what takes long is the verification, which has a test."),
     "filled": State(path="/log", sees="section:has(#fundet) table", then=search),
     "error": State(path="/log", sees=".alert-error", then=without_purpose),
@@ -53,12 +59,6 @@ STATES = {
     "long": State(path="/log", sees="td details[open]", who="viggo", prepare=looked_up, then=search_and_open),
     "zoom": State(path="/log", sees="section:has(#fundet) table", then=search),
 }
-
-
-async def _nothing(page) -> None:
-    """Search for what is not there."""
-    await page.select_option("#event", "key.retired")
-    await page.click("#soeg")
 
 
 async def test_a_citizens_rows_and_report_are_had_with_a_purpose(stage):
