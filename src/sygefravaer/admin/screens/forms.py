@@ -34,12 +34,13 @@ class Given(dict[str, str]):
 async def sent(request: Request) -> dict[str, str]:
     """Give what a form holds, by field, without its token; a file stands for the text that is in it."""
     found: dict[str, str] = {}
-    for name, value in (await request.form()).items():
-        if name == TOKEN:
-            continue
-        text = (await _text(name, value)).strip() if isinstance(value, UploadFile) else value.strip()
-        if text:
-            found[name] = text
+    async with request.form() as form:
+        for name, value in form.items():
+            if name == TOKEN:
+                continue
+            text = (await _text(name, value)).strip() if isinstance(value, UploadFile) else value.strip()
+            if text:
+                found[name] = text
     return found
 
 
