@@ -337,7 +337,6 @@ class Part(ABC):
     async def _health(self, _fields: Json) -> Json:
         """Say how the part is."""
         own = {"pid": os.getpid(), "port": self.port}
-        own |= {} if self.watch_port is None else {"watch_port": self.watch_port}
         return head(self.config.part.value, self.config.title, self.clock) | own
 
 

@@ -226,7 +226,7 @@ class Sandbox:
             **({"clock_ahead": self._ahead} if stands is None else {"clock_at": stands}),
         }
         listen: dict[str, object] = {"host": HOST, "port": self._ports[spec.name]}
-        tables: dict[str, object] = {"listen": listen, "telemetry": {"host": HOST, "port": 0}}
+        tables: dict[str, object] = {"listen": listen}
         if spec.schema is not None:
             own = pki.get(spec.name)
             if own is None:
@@ -429,8 +429,8 @@ class Sandbox:
         }
         if state is State.RUNNING:
             try:
-                told = await knock(self._layout.socket(process.spec.name), "health", timeout=KNOCK_SECONDS)
-                part |= {"health": "ok", "watch_port": told.get("watch_port")}
+                await knock(self._layout.socket(process.spec.name), "health", timeout=KNOCK_SECONDS)
+                part["health"] = "ok"
             except SygefravaerError:
                 part["health"] = "silent"
         elif state is State.PAUSED:
