@@ -20,7 +20,6 @@ from collections.abc import Coroutine, Iterator, Mapping
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from time import monotonic
 from typing import Any, Final, TypeVar, cast
 from uuid import UUID
 
@@ -40,7 +39,6 @@ from sygefravaer import (
     ledger,
     mail,
     status,
-    telemetry,
     usage,
 )
 from sygefravaer.client import Client, client_tls
@@ -51,15 +49,15 @@ from sygefravaer.contract.plain import to_plain
 from sygefravaer.contract.values import Cpr
 from sygefravaer.control import Act, Door, Fields, Json, clock_act, head, offered
 from sygefravaer.delivery import SEALED, Clients, Delivery, obligations
-from sygefravaer.endpoint import App, HttpDoor, Peers, Server, WatchDoor, server_tls
-from sygefravaer.errors import Refused, StoreError, StoreUnavailable, UsageError
+from sygefravaer.endpoint import App, HttpDoor, Peers, Server, server_tls
+from sygefravaer.errors import Refused, StoreUnavailable, UsageError
 from sygefravaer.gateway import Gateway
 from sygefravaer.jobcenter import Jobcenter
 from sygefravaer.ksd import Ksd
 from sygefravaer.law import Law
 from sygefravaer.revocation import Revocation, read_authorities
 from sygefravaer.store import Sealed, Store, migrate
-from sygefravaer.telemetry import Figures, start_logging, tell_supervisor
+from sygefravaer.telemetry import start_logging, tell_supervisor
 from sygefravaer.vault import KeySource, Vault
 
 LOG: Final = logging.getLogger(__name__)
@@ -103,7 +101,6 @@ QUIET_ACTS: Final = frozenset({"health", "due", "clock", "obligations"})
 CONNECT_SECONDS: Final = 10.0  # one attempt to reach the database: three hosts of which two swallow packets
 RETRY_SECONDS: Final = 1.0
 STOP_SECONDS: Final = 10.0  # what is being answered and sent has this long to end before it is handed back
-READY_SECONDS: Final = 2.0  # for the database to say that it is there
 LAST_SECONDS: Final = 1.0  # and the sending this long, though the answering took all of that
 CRL_SECONDS: Final = 5.0  # a certificate that is revoked is refused within this time
 PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
@@ -123,9 +120,6 @@ class Part(ABC):
         self.acts: Acts = {}  # what the control door offers, if there is one
         self.calls = 0
         self.answering = 0
-        self.figures = Figures()
-        self._store: Store | None = None
-        self._watch: Server | None = None
         self._done = 0  # acts that may have changed something
         self._kept: tuple[object, Json] | None = None
 
@@ -141,9 +135,7 @@ class Part(ABC):
                     given(listen.ca, "listen.ca"),
                     [listen.crl] if listen.crl is not None else [],
                 )
-            self._begin_traces(self._stack)
             acts = await self._open(self._stack)
-            await self._tell(self._stack)
             if self.config.control is not None:
                 own = {"health": self._health, "due": self._due, **offered({"clock": clock_act(self.clock)})}
                 self.acts = self._watched(own | dict(acts))
@@ -173,11 +165,6 @@ class Part(ABC):
         """The port at which the part answers."""
         return self.config.listen.port if self._server is None else self._server.port
 
-    @property
-    def watch_port(self) -> int | None:
-        """The port at which the part tells how it is; None: it does not."""
-        return None if self._watch is None else self._watch.port
-
     @abstractmethod
     async def _open(self, stack: AsyncExitStack) -> Acts:
         """Open everything, each with its closing on the stack, and give the part's own acts."""
@@ -187,7 +174,6 @@ class Part(ABC):
         vault = open_vault(config)
         store = await open_store(given(config.database, "database"), rooms, now=self.clock.now())
         stack.push_async_callback(store.close)
-        self._store = store
         return store, vault
 
     def _signing(self, stack: AsyncExitStack) -> bytes | None:
@@ -206,11 +192,6 @@ class Part(ABC):
         watching = revocation_watch(self.config)
         peers = Peers(trusted=listen.proxies, trust_unix=listen.uds is not None, tls=self._tls, revocation=watching)
         if watching is not None:
-
-            async def age() -> Mapping[str, float]:
-                return {"revocation_age_seconds": watching.age}
-
-            self.figures.stand(age)
             stack.callback(self._keep(watching.run(), "revocation").cancel)
         if listen.crl is not None:
             peers.reload([listen.crl])
@@ -223,60 +204,16 @@ class Part(ABC):
         async def counted(scope: Any, receive: Any, send: Any) -> None:
             self.calls += 1
             self.answering += 1
-            self.figures.began()
-            call = telemetry.Call(received=monotonic())
             try:
-                with telemetry.names(call):
-                    await app(scope, receive, send)
+                await app(scope, receive, send)
             finally:
                 self.answering -= 1
-                self.figures.ended(call)
 
         self._server = Server(
             counted, host=listen.host, port=listen.port, uds=listen.uds, tls=self._tls, grace=STOP_SECONDS
         )
         await self._server.start()
         stack.push_async_callback(self._server.stop)
-
-    def _begin_traces(self, stack: AsyncExitStack) -> None:
-        told = self.config.telemetry
-        if told is not None and told.traces is not None:
-            part = self.config.part.value
-            traces = telemetry.Traces(
-                told.traces, part=part, name=self.config.title, version=__version__, ratio=told.ratio
-            )
-            stack.push_async_callback(asyncio.to_thread, traces.close)
-
-    async def _tell(self, stack: AsyncExitStack) -> None:
-        """Listen for those who run the part, at an address of their own."""
-        told = self.config.telemetry
-        if told is None:
-            return
-        self.figures.stand(self._stands)
-        door = WatchDoor(self.figures, self._unready)
-        self._watch = Server(cast("App", door), host=told.host, port=told.port, uds=told.uds, grace=LAST_SECONDS)
-        await self._watch.start()
-        stack.push_async_callback(self._watch.stop)
-        LOG.info("part.tells", extra={"part": self.config.part.value, "port": self._watch.port})
-
-    async def _unready(self) -> str | None:
-        """Say why the part cannot do its work."""
-        if self._stops_at:
-            return "it stops"
-        if self._store is not None:
-            try:
-                async with asyncio.timeout(READY_SECONDS), self._store.read() as tx:
-                    await tx.one("SELECT 1 AS there")
-            except (StoreError, TimeoutError):
-                return "its database does not answer"
-        return None
-
-    async def _stands(self) -> Mapping[str, float | Mapping[str, float]]:
-        figures: dict[str, float | Mapping[str, float]] = {"ready": float(await self._unready() is None)}
-        if self._store is not None:
-            pool = dict(self._store.pool)
-            figures |= {"database_waiting": pool.pop("waiting"), "database_connections": pool}
-        return figures
 
     def _keep(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         """Run work that lasts as long as the part; its failure is the part's."""
@@ -358,9 +295,7 @@ class GatewayPart(Part):
             clients=clients,
             concurrency=config.delivery.concurrency,
             lanes=self._lanes(lease=timedelta(seconds=config.delivery.lease)),
-            figures=self.figures,
         )
-        self.figures.stand(delivery.look_of(carrier, store, self.clock, environment))
         gateway = Gateway(
             store=store,
             delivery=carrier,

@@ -23,7 +23,7 @@ from uuid import UUID, uuid4
 
 import aiohttp
 
-from sygefravaer import soap, telemetry
+from sygefravaer import soap
 from sygefravaer.clock import Clock
 from sygefravaer.contract import codec
 from sygefravaer.contract.messages import HovedType, Reply, Request, SygefravaerResponse, TransportKvitteringType
@@ -186,8 +186,7 @@ class Client:
         Raises `Unreachable` (surely not received), `NoAnswer` (nobody knows), `HttpFailure` (an HTTP status without an
         envelope), `NotAnEnvelope` (not what the operation promises).
         """
-        with telemetry.asking(), telemetry.attempted(operation.name):
-            status, headers, body = await self._exchanged(soap.wrap(element), self._action(operation))
+        status, headers, body = await self._exchanged(soap.wrap(element), self._action(operation))
         try:
             if headers.get("Content-Encoding", "").lower() == "gzip":
                 body = await asyncio.to_thread(soap.gunzip, body, LONGEST_ANSWER)
@@ -261,7 +260,7 @@ class Client:
             async with self._opened().post(
                 self.url,
                 data=io.BytesIO(document) if len(document) > BULK else document,
-                headers={"SOAPAction": action, **telemetry.outgoing()},
+                headers={"SOAPAction": action},
                 allow_redirects=False,
             ) as response:
                 body = bytearray()

@@ -179,17 +179,6 @@ class Probing:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Telling:
-    """Where the part tells how it is, and to which collector traces go."""
-
-    host: str = "127.0.0.1"
-    port: int = 0
-    uds: Path | None = None
-    traces: str | None = None
-    ratio: float = 1.0
-
-
-@dataclass(frozen=True, kw_only=True)
 class Mailing:
     """The mail server, and from whom mails are."""
 
@@ -224,7 +213,6 @@ class Config:
     revocation: Revoking | None = None
     probe: Probing | None = None
     mail: Mailing | None = None
-    telemetry: Telling | None = None
     authorities: Path | None = None
     login: Login | None = None
     delivery: Delivering = field(default_factory=Delivering)
@@ -336,19 +324,10 @@ def _judge(config: Config, path: Path) -> None:
         raise UsageError("SettingWrong", f"`probe.every` and `probe.timeout` in {path} are more than 0.")
     if config.revocation is not None:
         _judge_revocation(config.revocation, path)
-    _judge_telling(config, path)
     _judge_keeping(config, path)
     if config.environment is Surroundings.PRODUCTION:
         _judge_production(config, path)
     _judge_clock(config, path)
-
-
-def _judge_telling(config: Config, path: Path) -> None:
-    told = config.telemetry
-    if told is not None and told.traces is not None and not _is_address(told.traces):
-        raise UsageError("SettingWrong", f"`telemetry.traces` in {path} is no http:// or https:// address.")
-    if told is not None and told.ratio > 1:
-        raise UsageError("SettingWrong", f"`telemetry.ratio` in {path} is more than 1, which is all of them.")
 
 
 def _judge_clock(config: Config, path: Path) -> None:

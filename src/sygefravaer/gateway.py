@@ -23,7 +23,7 @@ from uuid import UUID
 
 from lxml import etree
 
-from sygefravaer import agreements, audit, failpoint, soap, telemetry
+from sygefravaer import agreements, audit, failpoint, soap
 from sygefravaer.agreements import Decision, Grant, Route
 from sygefravaer.audit import Event
 from sygefravaer.clock import Clock
@@ -56,7 +56,7 @@ from sygefravaer.errors import (
     SygefravaerError,
 )
 from sygefravaer.identity import Identity
-from sygefravaer.lanes import OPEN, Claim, Entry, Status, Stored
+from sygefravaer.lanes import Claim, Entry, Stored
 from sygefravaer.store import Store, Tx
 from sygefravaer.vault import Vault
 
@@ -67,8 +67,6 @@ BEHIND: Final = timedelta(hours=72)  # and this old, when it is first seen
 ENVELOPE: Final = 1024  # bytes, more than the envelope has that a message goes on in
 
 _SERVICES: Final = {service.path: service for service in Service}
-_HEARD: Final = {Status.DELIVERED: telemetry.OK, **dict.fromkeys(OPEN, "G006")}
-"""What a sender hears of a message as it stands, for the figures; of the other ends they have the name."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -182,7 +180,6 @@ class Gateway:
             element = envelope.element
             operation = passage.operation = operation_of(passage.service, str(element.tag))
             _note(inbound, envelope, operation)
-            telemetry.name(operation=operation.name)
             forwarded = soap.element_bytes(element)
             _check_fits(forwarded, self._limits)
             # 5. The municipality on whose behalf.
@@ -190,8 +187,6 @@ class Gateway:
             # 7. The schema.
             codec.validate(passage.service, element)
             message = codec.decode_request(operation, element)
-            if message.CallContext is not None:
-                telemetry.name(identifier=message.CallContext.CallersServiceCallIdentifier)
             passage.parcel = self._parcel(operation, message, element, forwarded)
             # 8. The rules that the schema cannot say.
             judge(operation, message, authority.text, environment=self._environment)
@@ -321,7 +316,6 @@ class Gateway:
             budget = kept.parcel.operation.budget if self._budget is None else self._budget
             message = await self._delivery.first_attempt(kept.claim, kept.route, budget=budget)
         element = self._delivery.answer(message)
-        telemetry.name(code=_HEARD.get(message.status, message.status.name))
         told = partial(self._delivery.told, message) if message.status in UNHEARD else None
         return Answer(status=200, body=soap.reply(element, passage.envelope), written=told)
 
@@ -376,7 +370,6 @@ class Gateway:
         return self._fault(passage, error)
 
     def _fault(self, passage: Passage, error: SygefravaerError) -> Answer:
-        telemetry.name(code=error.code)
         status, body = soap.fault(
             error,
             call_uuid=passage.inbound.call_uuid,

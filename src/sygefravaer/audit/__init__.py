@@ -15,16 +15,7 @@ from sygefravaer.audit.marking import mark
 from sygefravaer.audit.recording import MIGRATIONS, record, sign_with, trail
 from sygefravaer.audit.reporting import OPERATIONS, AccessReport, access_report
 from sygefravaer.audit.sampling import AFTER, BEFORE, Drawn, Month, sample
-from sygefravaer.audit.sealing import (
-    Anchor,
-    Sealer,
-    Witness,
-    head_file,
-    read_anchors,
-    read_head,
-    read_witness,
-    unsealed,
-)
+from sygefravaer.audit.sealing import Anchor, Sealer, Witness, head_file, read_anchors, read_head, read_witness
 from sygefravaer.audit.searching import PURPOSE, SEALED, USER, Query, Reader, of_call, search
 from sygefravaer.audit.verifying import Evidence, Finding, Kind, Of, Report, Watch, verify
 
@@ -71,6 +62,5 @@ __all__ = [
     "search",
     "sign_with",
     "trail",
-    "unsealed",
     "verify",
 ]

@@ -23,7 +23,7 @@ from typing import Final
 from sygefravaer.audit.chain import FIRST, SEALED, TYPES, link
 from sygefravaer.audit.recording import committed
 from sygefravaer.errors import StoreError, UsageError
-from sygefravaer.store import Store, Tx
+from sygefravaer.store import Store
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,6 @@ _SEAL: Final = """
 UPDATE audit SET seq = sealed.seq, chain = sealed.chain, sealed_at = %(now)s
 FROM unnest(%(ids)s::bigint[], %(seqs)s::bigint[], %(chains)s::bytea[]) AS sealed (audit_id, seq, chain)
 WHERE audit.audit_id = sealed.audit_id"""
-_WAITING: Final = "SELECT count(*) AS rows, min(at) AS since FROM audit WHERE seq IS NULL"
 _GONE: Final = """
 SELECT number FROM unnest(%(numbers)s::bigint[]) AS number
 WHERE NOT EXISTS (SELECT FROM audit WHERE audit_id = number)"""
@@ -170,12 +169,6 @@ class Sealer:
 
 
 # --- files ---
-
-
-async def unsealed(tx: Tx) -> tuple[int, datetime | None]:
-    """Say how many committed rows wait for the sealer, and of when the oldest is."""
-    row = await tx.one(_WAITING) or {}
-    return int(row.get("rows", 0)), row.get("since")
 
 
 def head_file(anchor: Path) -> Path:

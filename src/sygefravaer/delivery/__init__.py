@@ -18,7 +18,6 @@ from sygefravaer.delivery.carrying import (
     Delivery,
     response,
 )
-from sygefravaer.delivery.figures import look_of
 from sygefravaer.delivery.nodes import CHANNEL, Bell
 from sygefravaer.delivery.parked import Act, Done, Parked, Plan, Selection, Step, plan_of
 from sygefravaer.delivery.receivers import CONCURRENCY, INLINE, PATIENCE, REST_CEILING, Clients, Receiver, Receivers
@@ -57,7 +56,6 @@ __all__ = [
     "Selection",
     "Senders",
     "Step",
-    "look_of",
     "plan_of",
     "response",
 ]

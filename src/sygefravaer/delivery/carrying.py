@@ -14,7 +14,7 @@ from time import monotonic
 from typing import Final
 from uuid import UUID, uuid4
 
-from sygefravaer import audit, failpoint, telemetry
+from sygefravaer import audit, failpoint
 from sygefravaer.agreements import Route
 from sygefravaer.client import Kind, Outcome, classify
 from sygefravaer.clock import Clock
@@ -35,7 +35,6 @@ from sygefravaer.delivery.ways import Way
 from sygefravaer.errors import CallFailed, StoreError
 from sygefravaer.lanes import IN_TURN, OPEN, Claim, Enqueued, Entry, Lanes, Standing, Status, Stored
 from sygefravaer.store import Row, Store, Trail, Tx
-from sygefravaer.telemetry import Figures
 from sygefravaer.vault import CannotOpen, Vault
 
 LOG: Final = logging.getLogger(__name__)
@@ -120,7 +119,6 @@ class Delivery:
         lanes: Lanes | None = None,
         receivers: Receivers | None = None,
         concurrency: int = CONCURRENCY,
-        figures: Figures | None = None,
     ) -> None:
         self._store = store
         self._vault = vault
@@ -130,7 +128,6 @@ class Delivery:
         self._lanes = lanes or Lanes()
         self._receivers = receivers or Receivers(carried=max(1, concurrency // 2))
         self._concurrency = concurrency
-        self._figures = figures
         self._owner = uuid4()
         self._inline: set[asyncio.Task[Stored | None]] = set()
         self._carried: set[asyncio.Task[Stored | None]] = set()
@@ -311,16 +308,13 @@ class Delivery:
         begun = monotonic()
         failpoint.reach("attempt.before_post")
         try:
-            with telemetry.attempted("delivery", besked_id=message.besked_id, call_uuid=message.call_uuid):
-                outcome = classify(await self._clients.to(way).post(element, operation))
+            outcome = classify(await self._clients.to(way).post(element, operation))
         except CallFailed as error:
             outcome = classify(error)
         except Exception as error:  # whatever it breaks on, the message keeps its place, and its lane waits
             LOG.exception("delivery.attempt_failed", extra={"lane": message.lane_id})
             outcome = classify(error)
         failpoint.reach("attempt.after_post")
-        if self._figures is not None:
-            self._figures.attempted(operation.name, outcome.kind.value)
         answered = outcome.kind is not Kind.SILENCE
         self._receivers.heard(message.recipient, self._clock.now(), answered=answered)
         if answered:

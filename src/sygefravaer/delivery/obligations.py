@@ -162,10 +162,6 @@ WHERE (%(owner)s::uuid IS NULL OR owner = %(owner)s)
   AND (%(kind)s::text IS NULL OR kind = %(kind)s)
 ORDER BY since, message_id LIMIT %(limit)s"""
 
-_SUMS: Final = f"""
-SELECT kind, count(*) AS open, count(*) FILTER (WHERE due < %(now)s) AS overdue
-FROM ({_UNANSWERED} UNION ALL {_UNHEARD}) AS debt GROUP BY kind"""
-
 _REMIND: Final = """
 SELECT obligation_id, topic, municipality_cvr, owner, key, message_id, besked_id, operation, subject, number, case_id,
        since, due, reminders, remind_at
@@ -301,12 +297,6 @@ async def owed_by(
         _LIST, owner=owner, municipality=municipality, kind=None if kind is None else kind.value, limit=limit
     )
     return [Obligation(**{**row, "kind": Kind(row["kind"])}) for row in rows]
-
-
-async def sums(tx: Tx, *, now: datetime) -> dict[Kind, tuple[int, int]]:
-    """Count what is owed by its kind, and how much of it is overdue."""
-    found = {row["kind"]: (row["open"], row["overdue"]) for row in await tx.all(_SUMS, now=now)}
-    return {kind: found.get(kind.value, (0, 0)) for kind in Kind}
 
 
 async def unanswered(tx: Tx, municipality_cvr: str, *, but: UUID) -> list[Row]:

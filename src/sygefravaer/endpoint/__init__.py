@@ -4,7 +4,7 @@ Being called: the door for HTTP (`HttpDoor`), an endpoint for those who receive 
 
 `HttpDoor` knows who calls (from TLS, or from a trusted proxy), keeps limits of size and time, and hands an `Inbound` to
 the handler of its path. `Endpoint` is one on top of it: a handler per operation gets a `Call`. `Server` runs either
-over mutual TLS. `Chaos` makes a receiver faulty on purpose. `WatchDoor` is for those who run a part.
+over mutual TLS. `Chaos` makes a receiver faulty on purpose.
 """
 
 from sygefravaer.endpoint.chaos import Chaos
@@ -22,7 +22,6 @@ from sygefravaer.endpoint.door import (
 )
 from sygefravaer.endpoint.receiver import BULK, Call, Endpoint, Handler, Once, off_loop
 from sygefravaer.endpoint.server import KEEP_ALIVE, Server, TlsProtocol, server_tls
-from sygefravaer.endpoint.watching import WatchDoor
 
 __all__ = [
     "BULK",
@@ -44,7 +43,6 @@ __all__ = [
     "Send",
     "Server",
     "TlsProtocol",
-    "WatchDoor",
     "off_loop",
     "server_tls",
 ]

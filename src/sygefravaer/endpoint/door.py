@@ -25,7 +25,7 @@ from uuid import UUID, uuid4
 
 from cryptography import x509
 
-from sygefravaer import failpoint, soap, telemetry
+from sygefravaer import failpoint, soap
 from sygefravaer.clock import Clock
 from sygefravaer.contract import names, package
 from sygefravaer.errors import HttpRefusal, SygefravaerError, UsageError
@@ -224,29 +224,20 @@ class HttpDoor:
         call_uuid, received_at = uuid4(), self._clock.now()
         CALL.set(call_uuid)
         request = _Request(scope, receive, send, self._limits)
-        with telemetry.asked(request.headers, call_uuid):
-            await self._serve(request, call_uuid, received_at)
-
-    async def _serve(self, request: _Request, call_uuid: UUID, received_at: datetime) -> None:
         try:
             answer = await self._answered(request, call_uuid, received_at)
         except _GoneError:
             _log.info("http.client_gone")
-            telemetry.name(code="GONE")
             return
         except HangUp:
-            request.scope["extensions"]["tls"]["hang_up"]()
-            telemetry.name(code="HANGUP")
+            scope["extensions"]["tls"]["hang_up"]()
             return
         except HttpRefusal as refusal:
             _log.info("http.refused", extra={"status": refusal.status, "reason": refusal.detail})
-            telemetry.name(code=f"HTTP{refusal.status}")
             answer = _plain(refusal.status, refusal.detail, refusal.headers)
         except Exception as error:  # noqa: BLE001  the door: whatever it is becomes a fault, and a line in the log
             level = logging.INFO if isinstance(error, SygefravaerError) else logging.ERROR
-            code = getattr(error, "code", "InternalError")
-            _log.log(level, "call.failed", exc_info=error, extra={"code": code})
-            telemetry.name(code=code)
+            _log.log(level, "call.failed", exc_info=error, extra={"code": getattr(error, "code", "InternalError")})
             status, body = soap.fault(error, call_uuid=call_uuid, received_at=received_at, contact=self._contact)
             answer = Answer(status=status, body=body)
         failpoint.reach("answer.before_write")

@@ -19,7 +19,7 @@ from uuid import UUID
 
 from lxml import etree
 
-from sygefravaer import soap, telemetry
+from sygefravaer import soap
 from sygefravaer.clock import Clock
 from sygefravaer.contract import codec, names
 from sygefravaer.contract.messages import (
@@ -149,7 +149,6 @@ class Endpoint:
             envelope = await off_loop(inbound.body, soap.read, inbound.body, **_reading(inbound, self._limits))
             operation = operation_of(self.service, str(envelope.element.tag))
             self._note(inbound, operation, envelope)
-            telemetry.name(operation=operation.name)
             call = Call(
                 identity=inbound.identity,
                 call_uuid=inbound.call_uuid,
@@ -166,7 +165,6 @@ class Endpoint:
             if operation is None or operation.lookup:
                 return self._fault(refusal, inbound, envelope)
             _log.info("call.refused", extra={"code": refusal.code, "place": refusal.place})
-            telemetry.name(code=refusal.code)
             receipt = SygefravaerResponse(TransportKvittering=kvittering_fejl(refusal.code))
             element = codec.encode_reply(operation, receipt)
         except Exception as error:  # noqa: BLE001  the door: whatever it is becomes a fault, and a line in the log
@@ -199,9 +197,13 @@ class Endpoint:
     def _fault(self, error: Exception, inbound: Inbound, envelope: soap.Envelope | None) -> Answer:
         if isinstance(error, MalformedRequest | OperationNotFound | SchemaValidationFailed):
             error = _unreadable(error)
-        known, code = isinstance(error, SygefravaerError), getattr(error, "code", "InternalError")
-        _log.log(logging.INFO if known else logging.ERROR, "call.failed", exc_info=error, extra={"code": code})
-        telemetry.name(code=code)
+        known = isinstance(error, SygefravaerError)
+        _log.log(
+            logging.INFO if known else logging.ERROR,
+            "call.failed",
+            exc_info=error,
+            extra={"code": getattr(error, "code", "InternalError")},
+        )
         status, body = soap.fault(
             error,
             call_uuid=inbound.call_uuid,

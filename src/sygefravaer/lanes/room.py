@@ -298,11 +298,6 @@ class Lanes:
         row = await tx.one(statements.COUNTERS)
         return dict(row or {})
 
-    async def oldest(self, tx: Tx) -> datetime | None:
-        """Say when the oldest message was accepted that waits to be sent, and for no person."""
-        row = await tx.one(statements.OLDEST)
-        return row["at"] if row else None
-
     async def counts(self, tx: Tx) -> dict[Status, int]:
         """Count what has not ended, by status."""
         found = {row["status"]: row["number"] for row in await tx.all(statements.COUNTS)}

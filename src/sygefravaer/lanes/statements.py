@@ -376,9 +376,3 @@ STANDING: Final = f"""{QUEUES}, unsettled AS (
     FROM message WHERE status IN ('queued', 'sending', 'parked')
 )
 SELECT {NEXT} AS next, in_flight, parked, {SO_FAR} FROM unsettled"""
-
-OLDEST: Final = """
-SELECT min(first.accepted_at) AS at FROM lane CROSS JOIN LATERAL (
-    SELECT accepted_at FROM message
-    WHERE message.lane_id = lane.lane_id AND status IN ('queued', 'sending') ORDER BY message_id LIMIT 1
-) AS first WHERE lane.open > 0 AND NOT lane.parked"""

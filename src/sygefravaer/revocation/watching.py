@@ -105,12 +105,6 @@ class Revocation:
 
     # --- what is known: memory only ---
 
-    @property
-    def age(self) -> float:
-        """Give how many seconds ago the list that was fetched first of all was fetched; 0 without lists."""
-        fetched = [one.fetched_at for one in self._lists.values() if one.fetched_at is not None]
-        return (self._now() - min(fetched)).total_seconds() if fetched else 0.0
-
     def standing(self, identity: Identity) -> Standing:
         """Say what is known of a certificate now."""
         now = self._now()

@@ -200,13 +200,6 @@ class Store:
         """Close every connection."""
         await self._pool.close()
 
-    @property
-    def pool(self) -> Mapping[str, int]:
-        """Say how many connections are `idle` and `taken`, and how many callers are `waiting` for one."""
-        told = self._pool.get_stats()
-        size, idle = told.get("pool_size", 0), told.get("pool_available", 0)
-        return {"idle": idle, "taken": size - idle, "waiting": told.get("requests_waiting", 0)}
-
     @contextlib.asynccontextmanager
     async def tx(self, *, limit: float | None = STATEMENT) -> AsyncIterator[Tx]:
         """
