@@ -194,6 +194,15 @@ class Mailing:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Telling:
+    """Where a part shows its metrics and how it is, and where it sends its spans."""
+
+    port: int | None = None
+    host: str = "127.0.0.1"
+    traces: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Config:
     """Everything one part is told before it starts."""
 
@@ -212,6 +221,7 @@ class Config:
     revocation: Revoking | None = None
     probe: Probing | None = None
     mail: Mailing | None = None
+    telemetry: Telling | None = None
     authorities: Path | None = None
     login: Login | None = None
     delivery: Delivering = field(default_factory=Delivering)
@@ -320,6 +330,8 @@ def _judge(config: Config, path: Path) -> None:
         )
     if config.probe is not None and not (config.probe.every and config.probe.timeout):
         raise UsageError("SettingWrong", f"`probe.every` and `probe.timeout` in {path} are more than 0.")
+    if config.telemetry is not None and config.telemetry.traces and not _is_address(config.telemetry.traces):
+        raise UsageError("SettingWrong", f"`telemetry.traces` in {path} is no http:// or https:// address.")
     if config.revocation is not None:
         _judge_revocation(config.revocation, path)
     _judge_keeping(config, path)

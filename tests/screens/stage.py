@@ -26,7 +26,7 @@ from cryptography import x509
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 
 from corridor import Corridor, message
-from desk import AARHUS, COOKIE, OPERATOR_CVR, ROOMS, SETUP, VIBORG, Desk
+from desk import AARHUS, COOKIE, OPERATOR_CVR, ROOMS, VIBORG, Desk
 from sygefravaer import audit
 from sygefravaer.admin import accounts
 from sygefravaer.admin.accounts import Role
