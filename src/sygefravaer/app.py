@@ -124,6 +124,7 @@ class Part(ABC):
         self.answering = 0
         self.metrics = Metrics(part=config.part.value, version=__version__)
         self.tracer: Tracer = Handing()
+        self.watch_port = 0  # where metrics and health are shown, while they are
         self._done = 0  # acts that may have changed something
         self._kept: tuple[object, Json] | None = None
 
@@ -183,19 +184,18 @@ class Part(ABC):
         told = self.config.telemetry
         if told is not None and told.port is not None:
             shown = Watch(self.metrics, readings=self.readings, checks=self.checks)
-            self.watch = Server(shown, host=told.host, port=told.port)
-            await self.watch.start()
-            stack.push_async_callback(self.watch.stop)
+            watch = Server(shown, host=told.host, port=told.port, grace=READY_SECONDS)
+            await watch.start()
+            self.watch_port = watch.port
+            stack.push_async_callback(watch.stop)
 
     async def readings(self) -> list[Reading]:
         """Read the gauges."""
-        used = (
-            ("listen", self.config.listen.certificate),
-            ("client", self.config.client and self.config.client.certificate),
-        )
+        client = self.config.client
+        used = {"listen": self.config.listen.certificate, "client": None if client is None else client.certificate}
         return [Reading(name="answering", value=self.answering)] + [
             Reading(name="certificate_seconds", value=_seconds_left(path), labels={"use": use})
-            for use, path in used
+            for use, path in used.items()
             if path is not None
         ]
 

@@ -330,8 +330,6 @@ def _judge(config: Config, path: Path) -> None:
         )
     if config.probe is not None and not (config.probe.every and config.probe.timeout):
         raise UsageError("SettingWrong", f"`probe.every` and `probe.timeout` in {path} are more than 0.")
-    if config.telemetry is not None and config.telemetry.traces and not _is_address(config.telemetry.traces):
-        raise UsageError("SettingWrong", f"`telemetry.traces` in {path} is no http:// or https:// address.")
     if config.revocation is not None:
         _judge_revocation(config.revocation, path)
     _judge_keeping(config, path)
@@ -364,6 +362,8 @@ def _is_address(url: str) -> bool:
 
 
 def _judge_keeping(config: Config, path: Path) -> None:
+    if config.telemetry is not None and config.telemetry.traces and not _is_address(config.telemetry.traces):
+        raise UsageError("SettingWrong", f"`telemetry.traces` in {path} is no http:// or https:// address.")
     source, kept = config.vault_key, config.retention
     if source is not None and (source.file is None) == (not source.command):
         raise UsageError("SettingWrong", f"`vault_key` in {path} has either a `file` or a `command`.")

@@ -135,7 +135,8 @@ async def test_the_clock_is_advanced_22_weeks_while_a_case_is_watched(stage: Sta
     before = datetime.fromisoformat((await ask(layout, "ksd", "clock"))["now"])
     [citizen, *_] = (await ask(layout, "supervisor", "citizens", numbers=True))["citizens"]
     first = (before - timedelta(weeks=5)).date().isoformat()
-    case = await ask(layout, "ksd", "create_case", cpr=citizen["cpr"], FoersteFravaersdag=first)
+    where = citizen["municipality_cvr"]
+    case = await ask(layout, "ksd", "create_case", cpr=citizen["cpr"], municipality_cvr=where, FoersteFravaersdag=first)
     watched = await stage.page(f"{PATH}/ksd/{case['sags_id']}")
     await expect(watched.locator("#state")).to_have_text("Anmeldt fra NemRefusion")
 

@@ -22,7 +22,7 @@ JSON: Final = "application/json"
 
 
 class Watch:
-    """Shows the metrics of a part, and how it is. `readings` are its gauges, `checks` what must be so for it to work."""
+    """Shows the metrics of a part, and how it is: `readings` are its gauges, `checks` what must be so."""
 
     def __init__(
         self,

@@ -19,7 +19,7 @@ from sygefravaer.telemetry.trips import Trip
 
 MEDIA: Final = CONTENT_TYPE_PLAIN_0_0_4
 SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 40.0)
-"""Around what is promised: 5 ms and 25 ms of a look-up, 1 s from accept to delivered, 5 s of budget, 40 s of time-out."""
+"""Around what is promised: 5 and 25 ms of a look-up, 1 s from accept to delivered, 5 s of budget, 40 s of time-out."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,9 +2,9 @@
 """
 W3C trace context through a call, and spans for an OpenTelemetry collector if one is configured.
 
-Without one, what a caller sent is handed on as it came, which the standard allows to whoever records nothing. With one,
-the call and what is forwarded are spans of the caller's trace. The SDK is an extra (`sygefravaer[traces]`) and is loaded
-only then. Spans hold operation, outcome, CallUUID and the four instants; nothing of a message's content.
+Without one, what a caller sent is handed on as it came, which the standard allows to whoever records nothing. With
+one, the call and what is forwarded are spans of the caller's trace. The SDK is an extra (`sygefravaer[traces]`) and is
+loaded only then. Spans hold operation, outcome, CallUUID and the four instants; nothing of a message's content.
 """
 
 from __future__ import annotations
