@@ -122,7 +122,8 @@ class Part(ABC):
         self.acts: Acts = {}  # what the control door offers, if there is one
         self.calls = 0
         self.answering = 0
-        self.metrics = Metrics(part=config.part.value, version=__version__)
+        told = config.telemetry
+        self.metrics = None if told is None else Metrics(part=config.part.value, version=__version__)
         self.tracer: Tracer = Handing()
         self.watch_port = 0  # where metrics and health are shown, while they are
         self._done = 0  # acts that may have changed something
@@ -182,7 +183,7 @@ class Part(ABC):
     async def _show(self, stack: AsyncExitStack) -> None:
         """Show metrics and health on a listener of their own, if the settings name one."""
         told = self.config.telemetry
-        if told is not None and told.port is not None:
+        if self.metrics is not None and told is not None and told.port is not None:
             shown = Watch(self.metrics, readings=self.readings, checks=self.checks)
             watch = Server(shown, host=told.host, port=told.port, grace=READY_SECONDS)
             await watch.start()
