@@ -338,6 +338,7 @@ async def test_what_waits_is_counted_by_municipality_and_by_receiver(corridor):
         queues = await waiting.queues(tx)
         vendor = await waiting.owing(tx, cvr="12345674", now=now)
         own = await waiting.owing(tx, cvr=AARHUS, now=now), await waiting.queues(tx, cvr=AARHUS)
+        kinds = await obligations.counted(tx, now)
 
     assert [(one.municipality_cvr, one.events, one.overdue, one.systems) for one in all_of_it] == [
         (VIBORG, 1, 1, ("viborg",)),
@@ -350,4 +351,5 @@ async def test_what_waits_is_counted_by_municipality_and_by_receiver(corridor):
     assert queue.next_at is not None
     assert queue.next_at > tried
     assert vendor == all_of_it
+    assert kinds == [("unanswered_sf2090", 2, 1), ("unanswered_sf2093", 0, 0), ("unheard", 0, 0)]
     assert ([one.municipality_cvr for one in own[0]], own[1]) == ([AARHUS], [])

@@ -24,6 +24,7 @@ from typing import Any, Final, TypeVar, cast
 from uuid import UUID
 
 import uvloop
+from cryptography import x509
 
 from sygefravaer import (
     __version__,
@@ -49,15 +50,15 @@ from sygefravaer.contract.plain import to_plain
 from sygefravaer.contract.values import Cpr
 from sygefravaer.control import Act, Door, Fields, Json, clock_act, head, offered
 from sygefravaer.delivery import SEALED, Clients, Delivery, obligations
-from sygefravaer.endpoint import App, HttpDoor, Peers, Server, server_tls
-from sygefravaer.errors import Refused, StoreUnavailable, UsageError
+from sygefravaer.endpoint import App, HttpDoor, Peers, Server, Watch, server_tls
+from sygefravaer.errors import Refused, StoreError, StoreUnavailable, UsageError
 from sygefravaer.gateway import Gateway
 from sygefravaer.jobcenter import Jobcenter
 from sygefravaer.ksd import Ksd
 from sygefravaer.law import Law
 from sygefravaer.revocation import Revocation, read_authorities
 from sygefravaer.store import Sealed, Store, migrate
-from sygefravaer.telemetry import start_logging, tell_supervisor
+from sygefravaer.telemetry import Handing, Metrics, Reading, Tracer, Tracing, start_logging, tell_supervisor
 from sygefravaer.vault import KeySource, Vault
 
 LOG: Final = logging.getLogger(__name__)
@@ -101,6 +102,7 @@ QUIET_ACTS: Final = frozenset({"health", "due", "clock", "obligations"})
 CONNECT_SECONDS: Final = 10.0  # one attempt to reach the database: three hosts of which two swallow packets
 RETRY_SECONDS: Final = 1.0
 STOP_SECONDS: Final = 10.0  # what is being answered and sent has this long to end before it is handed back
+READY_SECONDS: Final = 2.0  # a database that has not answered by then does not count as there
 LAST_SECONDS: Final = 1.0  # and the sending this long, though the answering took all of that
 CRL_SECONDS: Final = 5.0  # a certificate that is revoked is refused within this time
 PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
@@ -120,6 +122,10 @@ class Part(ABC):
         self.acts: Acts = {}  # what the control door offers, if there is one
         self.calls = 0
         self.answering = 0
+        told = config.telemetry
+        self.metrics = None if told is None else Metrics(part=config.part.value, version=__version__)
+        self.tracer: Tracer = Handing()
+        self.watch_port = 0  # where metrics and health are shown, while they are
         self._done = 0  # acts that may have changed something
         self._kept: tuple[object, Json] | None = None
 
@@ -135,7 +141,9 @@ class Part(ABC):
                     given(listen.ca, "listen.ca"),
                     [listen.crl] if listen.crl is not None else [],
                 )
+            self._trace(self._stack)
             acts = await self._open(self._stack)
+            await self._show(self._stack)
             if self.config.control is not None:
                 own = {"health": self._health, "due": self._due, **offered({"clock": clock_act(self.clock)})}
                 self.acts = self._watched(own | dict(acts))
@@ -164,6 +172,37 @@ class Part(ABC):
     def port(self) -> int:
         """The port at which the part answers."""
         return self.config.listen.port if self._server is None else self._server.port
+
+    def _trace(self, stack: AsyncExitStack) -> None:
+        """Send spans to a collector, if the settings name one."""
+        told = self.config.telemetry
+        if told is not None and told.traces is not None:
+            self.tracer = Tracing(service=f"sygefravaer-{self.config.part.value}", export=told.traces)
+            stack.push_async_callback(asyncio.to_thread, self.tracer.close)
+
+    async def _show(self, stack: AsyncExitStack) -> None:
+        """Show metrics and health on a listener of their own, if the settings name one."""
+        told = self.config.telemetry
+        if self.metrics is not None and told is not None and told.port is not None:
+            shown = Watch(self.metrics, readings=self.readings, checks=self.checks)
+            watch = Server(shown, host=told.host, port=told.port, grace=READY_SECONDS)
+            await watch.start()
+            self.watch_port = watch.port
+            stack.push_async_callback(watch.stop)
+
+    async def readings(self) -> list[Reading]:
+        """Read the gauges."""
+        client = self.config.client
+        used = {"listen": self.config.listen.certificate, "client": None if client is None else client.certificate}
+        return [Reading(name="answering", value=self.answering)] + [
+            Reading(name="certificate_seconds", value=_seconds_left(path), labels={"use": use})
+            for use, path in used.items()
+            if path is not None
+        ]
+
+    async def checks(self) -> Mapping[str, bool]:
+        """Say what must be so for the part to be asked."""
+        return {"taking_calls": not self._stops_at}
 
     @abstractmethod
     async def _open(self, stack: AsyncExitStack) -> Acts:
@@ -280,6 +319,8 @@ class Part(ABC):
 class GatewayPart(Part):
     """The platform: both services, and the worker that delivers."""
 
+    _opened: tuple[Store, Delivery] | None = None
+
     async def _open(self, stack: AsyncExitStack) -> Acts:
         config = self.config
         key = self._signing(stack)
@@ -294,8 +335,10 @@ class GatewayPart(Part):
             environment=environment,
             clients=clients,
             concurrency=config.delivery.concurrency,
+            metrics=self.metrics,
             lanes=self._lanes(lease=timedelta(seconds=config.delivery.lease)),
         )
+        self._opened = store, carrier
         gateway = Gateway(
             store=store,
             delivery=carrier,
@@ -326,7 +369,15 @@ class GatewayPart(Part):
 
         stack.push_async_callback(rest)
         await self._serve(
-            stack, HttpDoor(gateway.handlers, clock=self.clock, peers=self._peers(stack), contact=config.contact)
+            stack,
+            HttpDoor(
+                gateway.handlers,
+                clock=self.clock,
+                peers=self._peers(stack),
+                contact=config.contact,
+                metrics=self.metrics,
+                tracer=self.tracer,
+            ),
         )
         stack.callback(carrier.end)  # first of all: what is due from now on is for the other nodes
 
@@ -382,6 +433,31 @@ class GatewayPart(Part):
             return {"obligations": [one.plain(now) for one in found]}
 
         return {"health": health, "due": due, **offered({"accepted": accepted, "obligations": owed})}
+
+    async def readings(self) -> list[Reading]:
+        """Read the gauges, those of the database too."""
+        if self._opened is None:
+            return await super().readings()
+        store, carrier = self._opened
+        found = [*await super().readings(), *await carrier.readings()]
+        async with store.read() as tx:
+            rows, oldest = await audit.unsealed(tx)
+            found.append(Reading(name="mails_waiting", value=await mail.waiting(tx)))
+        sealed = self.config.audit is not None
+        age = max(0.0, (self.clock.now() - oldest).total_seconds()) if sealed and oldest is not None else 0.0
+        return [*found, Reading(name="unsealed", value=rows), Reading(name="unsealed_oldest_seconds", value=age)]
+
+    async def checks(self) -> Mapping[str, bool]:
+        """Say what must be so for the gateway to be asked: it also reaches its database."""
+        found = dict(await super().checks())
+        try:
+            if self._opened is not None:
+                async with asyncio.timeout(READY_SECONDS), self._opened[0].read() as tx:
+                    await tx.one("SELECT 1 AS one")
+            found["database"] = self._opened is not None
+        except (StoreError, TimeoutError):
+            found["database"] = False
+        return found
 
     def _beside(self, store: Store, vault: Vault) -> Iterator[tuple[str, Coroutine[Any, Any, None]]]:
         """Give the work that no call waits for: counting use, looking for what to tell, sending mail."""
@@ -461,6 +537,7 @@ class PartyPart(Part):
         url = given(config.gateway_url, "gateway_url").rstrip("/") + calls.path
         client = await stack.enter_async_context(Client(url, service=calls, tls=own_tls(config)))
         party = self._party(store, vault, client, stack)
+        party.endpoint.door.metrics, party.endpoint.door.tracer = self.metrics, self.tracer
         await party.start()
         stack.push_async_callback(party.stop)
         await self._serve(stack, party.endpoint)
@@ -499,6 +576,15 @@ _BUILDERS: Final[Mapping[Kind, type[Part]]] = {
     Kind.JOBCENTER: PartyPart,
     Kind.PROBER: ProberPart,
 }
+
+
+def _seconds_left(path: Path) -> float:
+    """Say for how long a certificate is valid still; one that cannot be read for no time."""
+    try:
+        [first, *_] = x509.load_pem_x509_certificates(path.read_bytes())
+    except (OSError, ValueError):
+        return 0.0
+    return (first.not_valid_after_utc - datetime.now(UTC)).total_seconds()
 
 
 async def seal(sealer: audit.Sealer) -> None:

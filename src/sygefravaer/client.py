@@ -41,6 +41,7 @@ from sygefravaer.errors import (
     UsageError,
 )
 from sygefravaer.soap import Answer, FaultAnswer, ReceiptAnswer, ReplyAnswer
+from sygefravaer.telemetry import forwarding
 
 TIMEOUT: Final = 40.0  # seconds for one attempt: the platform's own budget is below 50
 CONNECT_SECONDS: Final = 10.0
@@ -257,18 +258,14 @@ class Client:
 
     async def _exchanged(self, document: bytes, action: str) -> tuple[int, Mapping[str, str], bytes]:
         try:
-            async with self._opened().post(
-                self.url,
-                data=io.BytesIO(document) if len(document) > BULK else document,
-                headers={"SOAPAction": action},
-                allow_redirects=False,
-            ) as response:
-                body = bytearray()
-                async for chunk in response.content.iter_any():
-                    body += chunk
-                    if len(body) > LONGEST_ANSWER:
-                        raise NotAnEnvelope(f"It is longer than {LONGEST_ANSWER} bytes.")
-                return response.status, response.headers, bytes(body)
+            with forwarding() as traced:
+                async with self._opened().post(
+                    self.url,
+                    data=io.BytesIO(document) if len(document) > BULK else document,
+                    headers={"SOAPAction": action, **traced},
+                    allow_redirects=False,
+                ) as response:
+                    return response.status, response.headers, await _body(response)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise Unreachable from error
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
@@ -293,6 +290,15 @@ class Client:
 
     def _action(self, operation: Operation) -> str:
         return '""' if self._callback else f'"{operation.soap_action}"'
+
+
+async def _body(response: aiohttp.ClientResponse) -> bytes:
+    body = bytearray()
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) > LONGEST_ANSWER:
+            raise NotAnEnvelope(f"It is longer than {LONGEST_ANSWER} bytes.")
+    return bytes(body)
 
 
 def _decoded(operation: Operation, answer: ReplyAnswer) -> Reply:

@@ -195,6 +195,15 @@ class Mailing:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Telling:
+    """Where a part shows its metrics and how it is, and where it sends its spans."""
+
+    port: int | None = None
+    host: str = "127.0.0.1"
+    traces: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Config:
     """Everything one part is told before it starts."""
 
@@ -213,6 +222,7 @@ class Config:
     revocation: Revoking | None = None
     probe: Probing | None = None
     mail: Mailing | None = None
+    telemetry: Telling | None = None
     authorities: Path | None = None
     login: Login | None = None
     delivery: Delivering = field(default_factory=Delivering)
@@ -361,6 +371,8 @@ def _is_address(url: str) -> bool:
 
 
 def _judge_keeping(config: Config, path: Path) -> None:
+    if config.telemetry is not None and config.telemetry.traces and not _is_address(config.telemetry.traces):
+        raise UsageError("SettingWrong", f"`telemetry.traces` in {path} is no http:// or https:// address.")
     source, kept = config.vault_key, config.retention
     if source is not None and (source.file is None) == (not source.command):
         raise UsageError("SettingWrong", f"`vault_key` in {path} has either a `file` or a `command`.")

@@ -58,12 +58,14 @@ from sygefravaer.errors import (
 from sygefravaer.identity import Identity
 from sygefravaer.lanes import Claim, Entry, Stored
 from sygefravaer.store import Store, Tx
+from sygefravaer.telemetry import TRIP, Handing, Trip
 from sygefravaer.vault import Vault
 
 LOG: Final = logging.getLogger(__name__)
 
 AHEAD: Final = timedelta(minutes=5)  # a message may be this much of the future,
 BEHIND: Final = timedelta(hours=72)  # and this old, when it is first seen
+UNDER_WAY: Final = "under_way"
 ENVELOPE: Final = 1024  # bytes, more than the envelope has that a message goes on in
 
 _SERVICES: Final = {service.path: service for service in Service}
@@ -89,6 +91,7 @@ class Passage:
     inbound: Inbound
     identity: Identity
     service: Service
+    trip: Trip
     envelope: soap.Envelope | None = None
     operation: Operation | None = None
     authority: Cvr | None = None
@@ -153,7 +156,7 @@ class Gateway:
         """Take one call from the door to its answer."""
         if inbound.identity is None:
             raise HttpRefusal(403, "No client certificate was presented.")
-        passage = Passage(inbound=inbound, identity=inbound.identity, service=_SERVICES[inbound.path])
+        passage = Passage(inbound=inbound, identity=inbound.identity, service=_SERVICES[inbound.path], trip=_trip())
         async with self._senders.turn(passage.identity.serial_key):
             try:
                 await off_loop(inbound.body, self._judge, passage)  # 4, 5, 7, 8
@@ -180,6 +183,7 @@ class Gateway:
             element = envelope.element
             operation = passage.operation = operation_of(passage.service, str(element.tag))
             _note(inbound, envelope, operation)
+            passage.trip.operation = operation.name
             forwarded = soap.element_bytes(element)
             _check_fits(forwarded, self._limits)
             # 5. The municipality on whose behalf.
@@ -187,6 +191,8 @@ class Gateway:
             # 7. The schema.
             codec.validate(passage.service, element)
             message = codec.decode_request(operation, element)
+            context = message.CallContext
+            passage.trip.tracer.caller(passage.trip, context and context.CallersServiceCallIdentifier)
             passage.parcel = self._parcel(operation, message, element, forwarded)
             # 8. The rules that the schema cannot say.
             judge(operation, message, authority.text, environment=self._environment)
@@ -315,6 +321,7 @@ class Gateway:
         if kept.claim is not None and kept.route is not None:
             budget = kept.parcel.operation.budget if self._budget is None else self._budget
             message = await self._delivery.first_attempt(kept.claim, kept.route, budget=budget)
+        passage.trip.outcome = UNDER_WAY if message.receipt is None else message.status.value
         element = self._delivery.answer(message)
         told = partial(self._delivery.told, message) if message.status in UNHEARD else None
         return Answer(status=200, body=soap.reply(element, passage.envelope), written=told)
@@ -370,6 +377,7 @@ class Gateway:
         return self._fault(passage, error)
 
     def _fault(self, passage: Passage, error: SygefravaerError) -> Answer:
+        passage.trip.outcome = error.code
         status, body = soap.fault(
             error,
             call_uuid=passage.inbound.call_uuid,
@@ -379,6 +387,11 @@ class Gateway:
             to=passage.envelope,
         )
         return Answer(status=status, body=body)
+
+
+def _trip() -> Trip:
+    """Give the trip that the door has begun; a call without a door has one of its own."""
+    return TRIP.get() or Trip(tracer=Handing())
 
 
 def _note(inbound: Inbound, envelope: soap.Envelope, operation: Operation) -> None:

@@ -11,7 +11,7 @@ much is not sealed yet. Nobody's CPR number is here, only its keyed hash. `docs/
 from sygefravaer.audit.chain import KEY_BYTES, create_key, read_key
 from sygefravaer.audit.events import GRAMMAR, Event
 from sygefravaer.audit.exporting import FORMS, csv_cell, export, one_line
-from sygefravaer.audit.marking import mark
+from sygefravaer.audit.marking import mark, unsealed
 from sygefravaer.audit.recording import MIGRATIONS, record, sign_with, trail
 from sygefravaer.audit.reporting import OPERATIONS, AccessReport, access_report
 from sygefravaer.audit.sampling import AFTER, BEFORE, Drawn, Month, sample
@@ -62,5 +62,6 @@ __all__ = [
     "search",
     "sign_with",
     "trail",
+    "unsealed",
     "verify",
 ]

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Final
 
 from sygefravaer.store import Tx
@@ -15,6 +16,12 @@ _MARK: Final = """
 SELECT max(audit_id) AS last, count(*) AS number FROM audit
 WHERE audit_id > (SELECT max(audit_id) FROM audit) - %(back)s
   AND (%(things)s::text[] IS NULL OR split_part(event, '.', 1) = ANY (%(things)s))"""
+
+
+async def unsealed(tx: Tx) -> tuple[int, datetime | None]:
+    """Count the rows that are not in the chain yet, and say since when the oldest of them waits."""
+    row = await tx.one("SELECT count(*) AS number, min(at) AS oldest FROM audit WHERE seq IS NULL") or {}
+    return row.get("number", 0), row.get("oldest")
 
 
 async def mark(tx: Tx, things: Sequence[str] = ()) -> tuple[int, int]:

@@ -35,6 +35,7 @@ from sygefravaer.delivery.ways import Way
 from sygefravaer.errors import CallFailed, StoreError
 from sygefravaer.lanes import IN_TURN, OPEN, Claim, Enqueued, Entry, Lanes, Standing, Status, Stored
 from sygefravaer.store import Row, Store, Trail, Tx
+from sygefravaer.telemetry import Metrics, Reading
 from sygefravaer.vault import CannotOpen, Vault
 
 LOG: Final = logging.getLogger(__name__)
@@ -78,6 +79,7 @@ ACCEPTED: Final = """
 SELECT message_id AS number, accepted_at, operation, sender, recipient, municipality_cvr, besked_id, korrelations_id,
        reference_besked_id, nemrefusions_id, status
 FROM message WHERE message_id > %(after)s ORDER BY message_id LIMIT %(limit)s"""
+_OLDEST: Final = "SELECT min(accepted_at) AS oldest FROM message WHERE status IN ('queued', 'sending')"
 UNHEARD: Final = frozenset({Status.REFUSED, Status.DISCARDED})
 EVENT_OF: Final[Mapping[Status, audit.Event]] = {
     Status.DELIVERED: audit.Event.MESSAGE_DELIVERED,
@@ -119,7 +121,9 @@ class Delivery:
         lanes: Lanes | None = None,
         receivers: Receivers | None = None,
         concurrency: int = CONCURRENCY,
+        metrics: Metrics | None = None,
     ) -> None:
+        self._metrics = metrics
         self._store = store
         self._vault = vault
         self._clock = clock
@@ -315,6 +319,8 @@ class Delivery:
             LOG.exception("delivery.attempt_failed", extra={"lane": message.lane_id})
             outcome = classify(error)
         failpoint.reach("attempt.after_post")
+        if self._metrics is not None:
+            self._metrics.attempted(operation.name, outcome.kind.value)
         answered = outcome.kind is not Kind.SILENCE
         self._receivers.heard(message.recipient, self._clock.now(), answered=answered)
         if answered:
@@ -365,6 +371,8 @@ class Delivery:
         failpoint.reach("settle.after_commit")
         if status is Status.PARKED:
             self._alarm(message, detail)
+        if status is Status.DELIVERED and self._metrics is not None:
+            self._metrics.delivered(message.operation, (now - message.accepted_at).total_seconds())
         return None if status is None else replace(message, status=status, receipt=receipt, detail=detail)
 
     def _alarm(self, message: Stored, cause: str) -> None:
@@ -470,6 +478,25 @@ class Delivery:
         numbers = {status.value: number for status, number in open_ones.items() if status in OPEN}
         return numbers | {"unheard": row["number"] if row else 0}
 
+    async def readings(self) -> list[Reading]:
+        """Read what is shown of messages, receivers and debts; one that rests is silent to everybody."""
+        now = self._clock.now()
+        found = [Reading(name="receivers_resting", value=self._receivers.resting(now))]
+        async with self._store.read() as tx:
+            standing, row = await self._lanes.counts(tx), await tx.one(_OLDEST)
+            debts = await obligations.counted(tx, now)
+        found += [
+            Reading(name="messages", value=number, labels={"status": status.value})
+            for status, number in standing.items()
+            if status in OPEN
+        ]
+        oldest = row["oldest"] if row else None
+        found.append(Reading(name="oldest_message_seconds", value=0 if oldest is None else _age(oldest, now)))
+        for kind, number, overdue in debts:
+            found.append(Reading(name="obligations", value=number, labels={"kind": kind}))
+            found.append(Reading(name="obligations_overdue", value=overdue, labels={"kind": kind}))
+        return found
+
     async def due(self) -> tuple[datetime | None, int]:
         """Say when the next message is due, and how many are on their way."""
         standing = await self.standing()
@@ -492,6 +519,10 @@ class Delivery:
         """List the messages that were accepted after the one with this number, in the order of acceptance."""
         async with self._store.read() as tx:
             return await tx.all(ACCEPTED, after=after, limit=limit)
+
+
+def _age(since: datetime, now: datetime) -> float:
+    return max(0.0, (now - since).total_seconds())
 
 
 async def owe(tx: Tx, message: Stored, now: datetime) -> None:

@@ -162,6 +162,10 @@ WHERE (%(owner)s::uuid IS NULL OR owner = %(owner)s)
   AND (%(kind)s::text IS NULL OR kind = %(kind)s)
 ORDER BY since, message_id LIMIT %(limit)s"""
 
+_COUNTED: Final = f"""
+SELECT kind, count(*) AS number, count(*) FILTER (WHERE due <= %(now)s) AS overdue
+FROM ({_UNANSWERED} UNION ALL {_UNHEARD}) AS debt GROUP BY kind"""
+
 _REMIND: Final = """
 SELECT obligation_id, topic, municipality_cvr, owner, key, message_id, besked_id, operation, subject, number, case_id,
        since, due, reminders, remind_at
@@ -287,6 +291,15 @@ async def owed(
     """List what is owed, oldest first."""
     async with store.read() as tx:
         return await owed_by(tx, owner, municipality=municipality, kind=kind, limit=limit)
+
+
+async def counted(tx: Tx, now: datetime) -> list[tuple[str, int, int]]:
+    """Count what is owed: of each kind how many there are, and how many are past their deadline."""
+    rows = {row["kind"]: row for row in await tx.all(_COUNTED, now=now)}
+    return [
+        (kind.value, rows[kind]["number"], rows[kind]["overdue"]) if kind in rows else (kind.value, 0, 0)
+        for kind in Kind
+    ]
 
 
 async def owed_by(

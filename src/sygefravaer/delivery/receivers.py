@@ -116,6 +116,10 @@ class Receivers:
         ends = (one.rests_until for one in self._known.values() if one.rests_until is not None)
         return min((end for end in ends if end > now), default=None)
 
+    def resting(self, now: datetime) -> int:
+        """Count the receivers that rest."""
+        return sum(one.rests(now) for one in self._known.values())
+
     def heard(self, system_id: UUID, now: datetime, *, answered: bool) -> None:
         """Take in whether a receiver has answered."""
         one = self.of(system_id)

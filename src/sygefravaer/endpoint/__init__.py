@@ -22,6 +22,7 @@ from sygefravaer.endpoint.door import (
 )
 from sygefravaer.endpoint.receiver import BULK, Call, Endpoint, Handler, Once, off_loop
 from sygefravaer.endpoint.server import KEEP_ALIVE, Server, TlsProtocol, server_tls
+from sygefravaer.endpoint.watch import Watch
 
 __all__ = [
     "BULK",
@@ -43,6 +44,7 @@ __all__ = [
     "Send",
     "Server",
     "TlsProtocol",
+    "Watch",
     "off_loop",
     "server_tls",
 ]

@@ -32,7 +32,7 @@ from sygefravaer.errors import HttpRefusal, SygefravaerError, UsageError
 from sygefravaer.identity import Identity, from_client_cert_header, from_der
 from sygefravaer.revocation import Revocation, Standing
 from sygefravaer.soap import CONTENT_TYPE, Limits
-from sygefravaer.telemetry import CALL
+from sygefravaer.telemetry import CALL, TRIP, Handing, Metrics, Tracer, Trip
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -43,6 +43,7 @@ LINGER_SECONDS: Final = 1.0  # how long a refused body is still thrown away, so 
 LINGER_BYTES: Final = 16 * soap.MEBIBYTE
 GZIP_FROM: Final = 1024  # bytes; below it compressing costs more than it saves
 CLOSE: Final = ("Connection", "close")
+OUTCOMES: Final = {200: "answered", 500: "fault"}  # unless somebody who knows better has said it
 UNKNOWN_SECONDS: Final = "5"  # until a certificate about which nothing is known may be tried again
 
 _TYPES: Final = frozenset({"", "text/xml", "application/xml", "application/soap+xml"})
@@ -207,7 +208,10 @@ class HttpDoor:
         documents: bool | Mapping[str, str] = True,
         contact: str = soap.CONTACT,
         any_path: bool = False,
+        metrics: Metrics | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
+        self.metrics, self.tracer = metrics, tracer or Handing()
         self.window: datetime | None = None
         self.peers = peers or Peers()
         self._handlers = {_path(path): handler for path, handler in handlers.items()}
@@ -223,14 +227,19 @@ class HttpDoor:
         """Answer one request."""
         call_uuid, received_at = uuid4(), self._clock.now()
         CALL.set(call_uuid)
+        trip = Trip(tracer=self.tracer)
+        TRIP.set(trip)
         request = _Request(scope, receive, send, self._limits)
+        self.tracer.call(trip, request.headers)
         try:
             answer = await self._answered(request, call_uuid, received_at)
         except _GoneError:
             _log.info("http.client_gone")
+            self._ended(trip, call_uuid, "client_gone")
             return
         except HangUp:
             scope["extensions"]["tls"]["hang_up"]()
+            self._ended(trip, call_uuid, "hung_up")
             return
         except HttpRefusal as refusal:
             _log.info("http.refused", extra={"status": refusal.status, "reason": refusal.detail})
@@ -243,8 +252,18 @@ class HttpDoor:
         failpoint.reach("answer.before_write")
         written = await request.send(answer, call_uuid)
         failpoint.reach("answer.after_write")
+        self._ended(trip, call_uuid, OUTCOMES.get(answer.status) or f"http_{answer.status}")
         if written and answer.written is not None:
             await answer.written()
+
+    def _ended(self, trip: Trip, call_uuid: UUID, outcome: str) -> None:
+        """Write down what a call came to and where its time went."""
+        trip.reply(outcome)
+        self.tracer.done(trip, call_uuid)
+        if self.metrics is None:  # nobody watches: a line for each call would cost more than all the rest here
+            return
+        self.metrics.answered(trip)
+        _log.info("call.answered", extra={"operation": trip.operation, "outcome": trip.outcome, **trip.instants()})
 
     async def _answered(self, request: _Request, call_uuid: UUID, received_at: datetime) -> Answer:
         identity = self.peers.identify(request.scope)
@@ -253,6 +272,7 @@ class HttpDoor:
         if handler is None and self._any_path:
             handler = next(iter(self._handlers.values()))
         if method in {"GET", "HEAD"} and (document := self._document(request, path)) is not None:
+            _said("document")
             return Answer(status=200, body=document)
         if handler is None:
             raise HttpRefusal(404, "Nothing is served at this path.", headers=request.leftover())
@@ -394,6 +414,12 @@ class _Request:
             async with asyncio.timeout(LINGER_SECONDS):
                 while not self._whole and thrown < LINGER_BYTES:
                     thrown += len(await self._more())
+
+
+def _said(outcome: str) -> None:
+    """Say of the call that is being answered here what it came to."""
+    if (trip := TRIP.get()) is not None:
+        trip.outcome = outcome
 
 
 def _path(path: str) -> str:

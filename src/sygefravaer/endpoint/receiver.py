@@ -44,6 +44,7 @@ from sygefravaer.errors import (
 )
 from sygefravaer.identity import Identity
 from sygefravaer.soap import Limits
+from sygefravaer.telemetry import TRIP
 
 BULK: Final = 64 * 1024  # bytes; above it a document is read in a thread, so that the loop does not stand still
 
@@ -149,6 +150,8 @@ class Endpoint:
             envelope = await off_loop(inbound.body, soap.read, inbound.body, **_reading(inbound, self._limits))
             operation = operation_of(self.service, str(envelope.element.tag))
             self._note(inbound, operation, envelope)
+            if (trip := TRIP.get()) is not None:
+                trip.operation = operation.name
             call = Call(
                 identity=inbound.identity,
                 call_uuid=inbound.call_uuid,

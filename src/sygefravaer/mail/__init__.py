@@ -5,7 +5,7 @@ Word by mail (advis): written down in the transaction of what it tells of, sent 
 `advise` is for whoever has something to tell; it sends nothing. `Postman` sends. No mail holds anybody's number.
 """
 
-from sygefravaer.mail.outbox import MIGRATIONS, Letter, Status, advise, letters, resend
+from sygefravaer.mail.outbox import MIGRATIONS, Letter, Status, advise, letters, resend, waiting
 from sygefravaer.mail.sending import Postman, Server
 from sygefravaer.mail.texts import FACTS, Kind, check_address
 
@@ -21,4 +21,5 @@ __all__ = [
     "check_address",
     "letters",
     "resend",
+    "waiting",
 ]

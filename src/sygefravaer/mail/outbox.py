@@ -146,6 +146,12 @@ async def letters(tx: Tx, *, status: Status | None = None, limit: int = 100, aft
     return [Letter(**{**row, "status": Status(row["status"])}) for row in rows]
 
 
+async def waiting(tx: Tx) -> int:
+    """Count the mails that wait to be sent."""
+    row = await tx.one("SELECT count(*) AS number FROM mail WHERE status = 'queued'") or {}
+    return int(row.get("number", 0))
+
+
 async def resend(tx: Tx, mail_id: int, *, by: str, now: datetime) -> None:
     """Let a mail go again, also one that was sent, and record who asked for it; raises `NoSuchMail`."""
     row = await tx.one(_RESEND, mail_id=mail_id)

@@ -22,7 +22,7 @@ from typing import Any, Final, Self
 
 from sygefravaer.app import Part, build
 from sygefravaer.clock import MovableClock
-from sygefravaer.config import ClientTls, Config, Database, Kind, Listen, Time
+from sygefravaer.config import ClientTls, Config, Database, Kind, Listen, Telling, Time
 from sygefravaer.control import Json, Visitor
 from sygefravaer.errors import ActRefused
 from sygefravaer.sandbox import seed
@@ -43,6 +43,7 @@ class Stage:
 
     `server` is a PostgreSQL server that runs; without one, one is made and removed again. `pki` is an authority that
     was made; its certificates are used and missing ones are issued. `progress` hears of every instant.
+    `telemetry` is each part's.
     """
 
     def __init__(
@@ -52,11 +53,13 @@ class Stage:
         server: EmbeddedServer | None = None,
         pki: Pki | None = None,
         progress: Callable[[Step], None] = lambda _: None,
+        telemetry: Telling | None = None,
     ) -> None:
         self._start = start.astimezone(UTC)
         self._server = server
         self._pki = pki
         self._progress = progress
+        self._telemetry = telemetry
         self._stack = AsyncExitStack()
         self._configs: dict[str, Config] = {}
         self._parts: dict[str, Part] = {}
@@ -71,6 +74,10 @@ class Stage:
     def parts(self) -> tuple[str, ...]:
         """The names of the parts, those that were stopped too."""
         return tuple(spec.name for spec in STAGED)
+
+    def watch_port(self, part: str) -> int:
+        """Give the port at which a part shows its metrics and health."""
+        return self._parts[part].watch_port
 
     def config(self, part: str) -> Config:
         """Give the settings of a part."""
@@ -137,7 +144,8 @@ class Stage:
             dsn = await server.create_part(role, password)
             stack.push_async_callback(server.drop_part, role)
             Vault.create_file(place / f"{spec.name}.keys")
-            self._configs[spec.name] = _config(spec, issued, pki, place, Database(dsn=dsn, schema=role, pool=POOL))
+            config = _config(spec, issued, pki, place, Database(dsn=dsn, schema=role, pool=POOL))
+            self._configs[spec.name] = replace(config, telemetry=self._telemetry)
         stack.push_async_callback(self._end)
         await self._begin(GATEWAY.name)
         gateway = f"https://localhost:{self._parts[GATEWAY.name].port}"
