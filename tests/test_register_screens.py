@@ -427,3 +427,14 @@ async def _ended(scene) -> str:
         if not shown.page.xpath("//progress"):
             return shown.said()
         assert "Læser loggen" in shown.said()
+
+
+async def test_every_page_says_how_much_waits_for_a_second_person(scene):
+    """In the menu, for whoever could be that person: not the proposer, and nobody who confirms nothing."""
+    await scene.api("viborg", "POST", f"{scene.path}/approve", version=2)
+    await scene.post("otto", f"{scene.address}/propose/suspend", version=3, reason="x")
+    menus = {who: (await scene.get(who, "/ruter")).said("//nav[1]") for who in ("otto", "olga", "auditor", "vendor")}
+
+    assert "Forslag 1 venter på dig" in menus["olga"]
+    assert [who for who, menu in menus.items() if "venter på dig" in menu] == ["olga"]
+    assert "Intet forslag venter" in (await scene.get("otto", "/forslag")).said()
