@@ -27,6 +27,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from sygefravaer import __version__
+from sygefravaer.admin import four_eyes
 from sygefravaer.admin.access import Role, User, needs, whoever
 from sygefravaer.admin.office import Office
 from sygefravaer.admin.screens import words
@@ -184,8 +185,12 @@ def _marks() -> dict[str, str]:
 class View:
     """What an endpoint draws with: the frame as the asking person sees it."""
 
-    def __init__(self, frame: Frame, request: Request, user: User | None) -> None:
+    def __init__(
+        self, frame: Frame, request: Request, user: User | None, waiting: Mapping[str, int] | None = None
+    ) -> None:
+        """Draw for somebody; `waiting` is how much waits for him, by the name of the screen where it is."""
         self.frame = frame
+        self.waiting = waiting or {}
         self.request = request
         self.user = user
         self.language = language_of(request)
@@ -267,7 +272,16 @@ def frame_of(request: Request) -> Frame:
 async def view_of(request: Request) -> View:
     """Make what a request is answered with."""
     frame = frame_of(request)
-    return View(frame, request, None if frame.office is None else await whoever(request))
+    user = None if frame.office is None else await whoever(request)
+    return View(frame, request, user, await _waiting(frame.office, user))
+
+
+async def _waiting(office: Office | None, user: User | None) -> Mapping[str, int]:
+    """Count what waits for a second person, for who may be that one: every page shows it in the menu."""
+    if office is None or user is None or Role.OPERATOR not in user.roles:
+        return {}
+    async with office.store.read() as tx:
+        return {"proposals": await four_eyes.waiting(tx, user)}
 
 
 Seen = Annotated[View, Depends(view_of)]

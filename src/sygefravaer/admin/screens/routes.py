@@ -19,7 +19,7 @@ from sygefravaer.admin.screens.municipality_map import drawn
 from sygefravaer.admin.screens.texts import danish
 from sygefravaer.agreements import ALL, certificates, danish_day, organisations
 from sygefravaer.contract.operations import OPERATIONS, Service
-from sygefravaer.contract.values import MUNICIPALITIES
+from sygefravaer.contract.values import MUNICIPALITIES, municipality_name
 from sygefravaer.delivery import Routes
 from sygefravaer.errors import SygefravaerError
 
@@ -80,7 +80,7 @@ async def _page(
         "routes/page.html",
         live=["routes"],
         map=whole,
-        routes=[one | {"counts": _counts(one, on)} for one in shown],
+        routes=[one | {"counts": _counts(one, on)} for one in sorted(shown, key=_place)],
         service=service.value,
         services=[one.value for one in Service],
         on=on,
@@ -90,6 +90,12 @@ async def _page(
         tested=tested,
         may_test=bool(user.roles & {Role.VENDOR, Role.MUNICIPALITY, Role.OPERATOR}) and office.tls is not None,
     )
+
+
+def _place(route: dict[str, Any]) -> tuple[bool, str, str]:
+    """Give where a route stands in the table: that of all first, then by the municipality's name and the first day."""
+    cvr = route["municipality"]
+    return cvr != ALL, "" if cvr == ALL else municipality_name(cvr), route["valid_from"]
 
 
 def _counts(route: dict[str, Any], on: date) -> str:

@@ -18,6 +18,7 @@ from typing import Final
 from markupsafe import Markup, escape
 
 from sygefravaer.admin.screens.texts import danish
+from sygefravaer.contract.values import MUNICIPALITIES, municipality_name
 from sygefravaer.errors import Party
 
 PARTIES: Final[Mapping[str, str]] = {
@@ -224,11 +225,13 @@ def said(text: str, language: str) -> Markup:
 
 
 def _part(text: str) -> str:
-    """Put what changes into Danish, too: a day, a status, a sentence inside a sentence."""
+    """Put what changes into Danish, too: a day, a status, a municipality, a sentence inside a sentence."""
     if _DAY.fullmatch(text):
         return date.fromisoformat(text).strftime("%d.%m.%Y")
     if text in STATUSES:
         return STATUSES[text].lower()
+    if text in MUNICIPALITIES:
+        return municipality_name(text)
     return in_danish(text) or _DAY.sub(lambda day: _part(day[0]), text)
 
 
