@@ -31,6 +31,7 @@ from sygefravaer.admin import four_eyes
 from sygefravaer.admin.access import Role, User, needs, whoever
 from sygefravaer.admin.office import Office
 from sygefravaer.admin.screens import words
+from sygefravaer.admin.screens.in_danish import PROBLEMS
 from sygefravaer.admin.screens.texts import COOKIE, Language, Speaker, danish, english
 from sygefravaer.clock import Clock
 from sygefravaer.contract.operations import Environment as Surroundings
@@ -116,7 +117,13 @@ class Frame:
             "municipality": municipality_name,
             "said": partial(words.said, language=speaker.language),
         }
-        made.globals |= {"static": self.static, "told": told, "version": __version__, "ROLES": ROLES}
+        made.globals |= {
+            "static": self.static,
+            "told": told,
+            "version": __version__,
+            "ROLES": ROLES,
+            "PROBLEMS": PROBLEMS,
+        }
         return made
 
     def static(self, path: str) -> str:
