@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 
 from conversing import ANSWER, EVENT, answer, event, final, say
-from corridor import SYSTEMS, VIBORG, Corridor, besked_id, fine, message
+from corridor import AARHUS, SYSTEMS, VIBORG, Corridor, besked_id, fine, message
 from switching import refuse
 from sygefravaer.agreements import Actor
 from sygefravaer.agreements.organisations import add_organisation, change_organisation, ensure_municipalities
@@ -19,7 +19,7 @@ from sygefravaer.contract import conversations
 from sygefravaer.contract.codec import decode_request
 from sygefravaer.contract.conversations import Answers, Asks, Topic, Withdraws
 from sygefravaer.contract.operations import OPERATIONS
-from sygefravaer.delivery import obligations
+from sygefravaer.delivery import obligations, waiting
 from sygefravaer.delivery.obligations import Kind
 from sygefravaer.delivery.story import story
 from sygefravaer.errors import NoSuchMessage, NothingOwed, Refused
@@ -316,3 +316,38 @@ def test_what_an_ending_event_and_a_request_say():
 
     assert conversations.EVENT.said(ending)[1] == Withdraws(topic=Topic.EXTENSION, case=case)
     assert conversations.REQUEST.said(request)[0].until == date(2026, 4, 16)
+
+
+async def test_what_waits_is_counted_by_municipality_and_by_receiver(corridor):
+    """The oldest debt first, late ones apart; a queue says since when nobody answers; an organisation counts its own."""
+    await sent(corridor, EVENT, event(uuid4()))
+    corridor.clock.advance(timedelta(days=3))
+    await sent(corridor, EVENT, message(EVENT, caller="ksd", cvr=AARHUS, Afsendelsestidspunkt=corridor.clock.now()))
+    tried = corridor.clock.now()
+
+    async def down(scope, receive, send):
+        await send({"type": "http.response.start", "status": 503, "headers": []})
+        await send({"type": "http.response.body"})
+
+    corridor.receivers["viborg"].raw = down
+    waits = message(EVENT, caller="ksd", NemrefusionsID=uuid4(), Afsendelsestidspunkt=tried)
+    assert (await corridor.send(EVENT, waits)).kode == "ADVARSEL"
+    now = tried + timedelta(minutes=1)
+    async with corridor.store.read() as tx:
+        all_of_it = await waiting.owing(tx, now=now)
+        queues = await waiting.queues(tx)
+        vendor = await waiting.owing(tx, cvr="12345674", now=now)
+        own = await waiting.owing(tx, cvr=AARHUS, now=now), await waiting.queues(tx, cvr=AARHUS)
+
+    assert [(one.municipality_cvr, one.events, one.overdue, one.systems) for one in all_of_it] == [
+        (VIBORG, 1, 1, ("viborg",)),
+        (AARHUS, 1, 0, ("aarhus",)),
+    ]
+    assert (all_of_it[0].oldest, all_of_it[0].extensions, all_of_it[0].unheard) == (NOW, 0, 0)
+    (queue,) = queues
+    assert (queue.name, queue.messages, queue.lanes, queue.failures) == ("viborg", 1, 1, 1)
+    assert (queue.oldest, queue.silent_since) == (tried, tried)
+    assert queue.next_at is not None
+    assert queue.next_at > tried
+    assert vendor == all_of_it
+    assert ([one.municipality_cvr for one in own[0]], own[1]) == ([AARHUS], [])

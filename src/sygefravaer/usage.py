@@ -27,7 +27,7 @@ from sygefravaer.contract.operations import OPERATIONS
 from sygefravaer.contract.values import municipality_name
 from sygefravaer.errors import NoSuchAgreement, StoreError
 from sygefravaer.mail import Kind, advise
-from sygefravaer.store import Store, Tx
+from sygefravaer.store import Row, Store, Tx
 
 LOG: Final = logging.getLogger(__name__)
 
@@ -118,6 +118,11 @@ WHERE day >= %(first)s AND day <= %(last)s
 GROUP BY {by} ORDER BY {by} LIMIT %(limit)s"""
 _BEHIND: Final = """
 SELECT coalesce((SELECT max(seq) FROM audit), 0) - (SELECT seq FROM usage_mark) AS rows"""
+_QUIET: Final = """
+SELECT used.system_id, system.name, max(used.day) AS last FROM usage AS used
+JOIN system ON system.system_id = used.system_id AND system.active
+WHERE used.calls > 0 AND (%(cvr)s::text IS NULL OR used.municipality_cvr = %(cvr)s OR system.vendor_cvr = %(cvr)s)
+GROUP BY used.system_id, system.name HAVING max(used.day) < %(since)s ORDER BY last, system.name"""
 _SET: Final = """
 INSERT INTO usage_limit (agreement_id, period, calls, set_by, set_at)
 SELECT agreement_id, %(period)s, %(calls)s, %(by)s, %(now)s FROM agreement WHERE agreement_id = %(agreement_id)s
@@ -262,6 +267,11 @@ async def behind(tx: Tx) -> int:
     """Say how many sealed rows of the record have not been counted yet."""
     row = await tx.one(_BEHIND)
     return int(row["rows"]) if row else 0
+
+
+async def quiet(tx: Tx, *, since: date, cvr: str | None = None) -> list[Row]:
+    """List active systems that have called, and not since a day; with a CVR number that organisation's."""
+    return await tx.all(_QUIET, since=since, cvr=cvr)
 
 
 def _plain(value: object) -> str | None:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from uuid import uuid4
+
 from corridor import message
 from desk import PASSWORD, VENDOR_CVR
 from screens.stage import overflows, violations
@@ -92,13 +94,14 @@ async def test_what_is_not_there_is_said_in_the_frame(stage):
 
 async def test_a_page_follows_what_happens(stage):
     """A message that KSD sends now is there without a click; the page keeps no session open, and hears of its end."""
+    send, event = stage.corridor.send, "SendHaendelseSygefravaerssag"
+    assert (await send(event, message(event, NemrefusionsID=uuid4()))).kode == "OK"
     page = await stage.page("/overblik", who="viggo")
-    rows = page.locator("#overview tbody tr")
-    await page.wait_for_function("() => performance.getEntriesByName(location.href).length > 1")  # the stream is open
-    before = await rows.count()
-    answered = await stage.corridor.send("SendHaendelseSygefravaerssag", message("SendHaendelseSygefravaerssag"))
-    assert answered.kode == "OK"
-    await rows.nth(before).wait_for()
+    await page.wait_for_function("() => performance.getEntriesByName(location.href).length > 0")  # the stream is open
+    owed = page.locator("#overview tr").filter(has_text="Viborg").locator("td").nth(1)
+    before = int(await owed.inner_text())
+    assert (await send(event, message(event, NemrefusionsID=uuid4()))).kode == "OK"
+    await owed.filter(has_text=str(before + 1)).wait_for()
 
     async with stage.store.tx() as tx:
         await tx.run("DELETE FROM credential WHERE account_id = %(id)s", id=stage.accounts["viggo"])

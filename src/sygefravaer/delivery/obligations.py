@@ -151,8 +151,11 @@ SELECT 'unheard' AS kind, unheard.message_id, unheard.sender AS owner, unheard.m
        0 AS reminders, NULL::timestamptz AS remind_at
 FROM unheard JOIN message USING (message_id) WHERE told_at IS NULL"""
 
+OWED: Final = f"{_UNANSWERED} UNION ALL {_UNHEARD}"
+"""All that is owed, by `owner`, as a statement for others of this room to count."""
+
 _LIST: Final = f"""
-SELECT debt.*, system.name FROM ({_UNANSWERED} UNION ALL {_UNHEARD}) AS debt
+SELECT debt.*, system.name FROM ({OWED}) AS debt
 LEFT JOIN system ON system.system_id = debt.owner
 WHERE (%(owner)s::uuid IS NULL OR owner = %(owner)s)
   AND (%(municipality)s::text IS NULL OR municipality_cvr = %(municipality)s)

@@ -48,6 +48,7 @@ LEFT JOIN system ON system.system_id = message.recipient
 WHERE message.status IN ('queued', 'sending', 'parked') AND message.status = 'parked'
   AND (%(municipality)s::text IS NULL OR message.municipality_cvr = %(municipality)s)
   AND (%(recipient)s::uuid IS NULL OR message.recipient = %(recipient)s)
+  AND (%(cvr)s::text IS NULL OR message.municipality_cvr = %(cvr)s OR system.vendor_cvr = %(cvr)s)
 GROUP BY message.detail, message.recipient, system.name
 ORDER BY messages DESC, cause, message.recipient"""
 
@@ -292,10 +293,16 @@ class Parked:
         self._environment = environment
         self._lanes = lanes or Lanes()
 
-    async def groups(self, *, municipality: str | None = None, recipient: UUID | None = None) -> list[Row]:
-        """Group what is parked by cause and recipient, the largest first."""
+    async def groups(
+        self, *, municipality: str | None = None, recipient: UUID | None = None, cvr: str | None = None
+    ) -> list[Row]:
+        """
+        Group what is parked by cause and recipient, the largest first.
+
+        `cvr`: what an organisation may see, of its municipality or for its systems.
+        """
         async with self._store.read() as tx:
-            return await tx.all(_GROUPS, municipality=municipality, recipient=recipient)
+            return await tx.all(_GROUPS, municipality=municipality, recipient=recipient, cvr=cvr)
 
     # --- replay ---
 

@@ -8,6 +8,7 @@ unknown, and told as that.
 
 from sygefravaer.status.probing import Prober, Target
 from sygefravaer.status.record import (
+    AIM,
     MIGRATIONS,
     WINDOW,
     Measured,
@@ -15,6 +16,7 @@ from sygefravaer.status.record import (
     Outcome,
     Probe,
     ServiceStatus,
+    Share,
     State,
     danish_share,
     forget,
@@ -23,6 +25,7 @@ from sygefravaer.status.record import (
 )
 
 __all__ = [
+    "AIM",
     "MIGRATIONS",
     "WINDOW",
     "Measured",
@@ -31,6 +34,7 @@ __all__ = [
     "Probe",
     "Prober",
     "ServiceStatus",
+    "Share",
     "State",
     "Target",
     "danish_share",

@@ -44,6 +44,7 @@ MIGRATIONS: Final = (
 WINDOW: Final = timedelta(days=30)
 LATE: Final = 2.5  # rounds after which the last one says nothing about now
 WHOLE: Final = 1000  # per mille
+AIM: Final = 995  # per mille of the measured time: what an error budget is the rest of (docs/decisions/0018-screens.md)
 _WRITE_ROUND: Final = "INSERT INTO probe_round (at, by, every) VALUES (%(at)s, %(by)s, %(every)s) RETURNING round_id"
 _WRITE: Final = (
     "INSERT INTO probe (round_id, operation, service, outcome, measured, code, millis, detail) VALUES (%(round_id)s,"
@@ -136,6 +137,11 @@ class Share:
             return None
         share = (self.known - self.down) * WHOLE // self.known
         return min(share, WHOLE - 1) if self.down or self.partial else share
+
+    @property
+    def budget(self) -> tuple[float, int]:
+        """Give the error budget: in how many of the measured slots it may be down, and in how many it was."""
+        return self.known * (WHOLE - AIM) / WHOLE, self.down
 
     def plain(self) -> dict[str, Any]:
         """Give it as JSON has it."""

@@ -43,6 +43,7 @@ _STEPS: Final = (  # an age is told in the largest unit of which it has at least
     (60, danish("%(num)s minut"), danish("%(num)s minutter")),
     (1, danish("%(num)s sekund"), danish("%(num)s sekunder")),
 )
+_DANISH: Final = str.maketrans(",.", ".,")
 _MONTHS: Final = tuple(calendar.month_name)[1:]
 ROLES: Final[Mapping[Role, str]] = {
     Role.VENDOR: danish("Leverandør"),
@@ -157,7 +158,7 @@ class Told:
     def number(self, number: float) -> str:
         """Write a number with its thousands apart."""
         text = f"{number:,}"
-        return text.replace(",", "\N{FULL STOP}") if self._danish and isinstance(number, int) else text
+        return text.translate(_DANISH) if self._danish else text
 
 
 def _marks() -> dict[str, str]:
@@ -230,6 +231,10 @@ class View:
             "signs_in": self.frame.office is not None,
             "may": self._may,
         }
+
+    def address(self, name: str) -> str | None:
+        """Give where a screen is that the person may see, to lead there; None when there is none."""
+        return next((one.path for one in self.frame.screens if one.name == name and one.shown_to(self.user)), None)
 
     def _may(self, *roles: str) -> bool:
         return self.user is not None and bool(self.user.roles & {Role(one) for one in roles})

@@ -13,6 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from sygefravaer.admin.access import LIVE
 from sygefravaer.admin.problems import MEDIA, Unforeseen, answer_of, fields_of, problem_of, write_down
 from sygefravaer.admin.screens.frame import View, view_of
 from sygefravaer.admin.screens.texts import danish
@@ -76,6 +77,8 @@ def _to_login(request: Request) -> Response:
     """Lead to the page where people sign in, and from there back; a form that was sent is not sent again."""
     query = f"?{request.url.query}" if request.url.query else ""
     where = f"{LOGIN}?{urlencode({'next': request.url.path + query})}" if request.method == "GET" else LOGIN
+    if LIVE in request.headers:  # the stream says that the session is over; nobody is led away from what he reads
+        return Response(status_code=204)
     if "hx-request" in request.headers:  # a part of a page: the whole page goes
         return Response(status_code=401, headers={"HX-Redirect": LOGIN})
     return Response(status_code=303, headers={"Location": where})
