@@ -28,7 +28,7 @@ async def long_view(stage: Stage) -> None:
     await page.get_by_text("Gemte visninger").click()
     await page.locator("#navn").fill(LONG[:80])
     await page.get_by_role("button", name="Gem visningen").click()
-    await page.wait_for_url("**/beskeder?*done=kept*")
+    await page.get_by_text("Visningen er gemt.").wait_for()
     await stage.close_pages()
 
 
