@@ -6,10 +6,10 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help venv sandbox test coverage codes lifecycles ordeal check fmt screenshots bench backlog soak lock scenarios
+.PHONY: help venv sandbox test coverage codes lifecycles ordeal check fmt screenshots bench bench-pages backlog soak lock scenarios
 
 help: ## show this list
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
 
 $(STAMP): requirements-dev.lock pyproject.toml
 	@echo "Setting up $(VENV) (once; about a minute)"
@@ -59,6 +59,9 @@ screenshots: $(STAMP) ## draw all screens anew into docs/screens; needs Debian's
 
 bench: $(STAMP) ## measure speed beside the machine's own ceiling (BENCH="--strict" makes a missed target an error)
 	@$(BIN)/python -m benchmarks $(BENCH)
+
+bench-pages: $(STAMP) ## measure the pages alone, with two million messages behind them (PAGES="--messages 100000")
+	@$(BIN)/python -m benchmarks.pages $(PAGES)
 
 backlog: $(STAMP) ## drain 150 000 queued messages beside live traffic, about a quarter of an hour (BACKLOG="--backlog 5000")
 	@$(BIN)/python -m benchmarks.backlog $(BACKLOG)

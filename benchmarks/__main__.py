@@ -6,7 +6,7 @@
 
 Every figure is taken over mutual TLS with kept connections, by a load generator in a process of its own on the same
 machine. `--strict` exits 1 when a target is not reached. Figures of one machine are not those of another: read the
-ratios. The long measures have commands of their own: `python -m benchmarks.backlog` and `python -m benchmarks.soak`.
+ratios. Two million messages are filled in for the pages, which takes some minutes. The long measures have commands of their own: `python -m benchmarks.backlog` and `python -m benchmarks.soak`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID, uuid4
 
-from benchmarks import accepting, delivering, machine, neighbours
+from benchmarks import accepting, delivering, machine, neighbours, pages
 from benchmarks.figures import HEAD, Measured, Verdict, load, row, run, say
 from benchmarks.stand import Stand
 from sygefravaer import soap
@@ -210,6 +210,7 @@ async def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.split("\n")[1])
     parser.add_argument("--strict", action="store_true", help="exit 1 when a target is not reached")
     parser.add_argument("--seconds", type=float, default=5.0, help="how long each load runs (5)")
+    parser.add_argument("--messages", type=int, default=pages.MESSAGES, help="how many lie behind the pages (2000000)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="sygefravaer-bench-") as name:
         directory = Path(name)
@@ -224,11 +225,17 @@ async def main() -> int:
         say("Measuring what a dead receiver and a bulk sender do to the others")
         async with Stand(directory / "neighbours", receivers=("ksd", "viborg", "aarhus")) as stand:
             beside, poured = await neighbours.measure(stand, options.seconds)
+        say("Measuring pages with a history behind them")
+        seen = await pages.pages(directory, options.messages)
     show(costs, lines, accepted)
     for line in (*delivered, *beside):
         print(row(line))
     print(f"{'the bulk sender that pours':58}{poured:10.0f}\n")
-    verdicts = [*judge(lines, accepted), *delivering.judge(delivered), *neighbours.judge(beside)]
+    print(f"pages of the administration, {options.messages} messages in the database, one after the other")
+    for line in seen:
+        print(row(line))
+    print()
+    verdicts = [*judge(lines, accepted), *delivering.judge(delivered), *neighbours.judge(beside), *pages.judge(seen)]
     for verdict in verdicts:
         print(verdict)
     return int(options.strict and not all(verdict.reached for verdict in verdicts))

@@ -52,7 +52,8 @@ SELECT 2 * number + side, CASE side WHEN 0 THEN %(ksd)s::uuid ELSE town.system E
 FROM generate_series(1, %(cases)s) AS number CROSS JOIN (VALUES (0), (1)) AS ends (side)
 JOIN town ON number %% 1000 BETWEEN town.low AND town.high - 1"""
 
-# `luck` is what the number says of how it went: most went through, a few were refused, are parked, or wait.
+# `luck` is what the number says of how it went: most went through, some were refused (of one fault group so many that
+# it has a thousandth page), a few are parked, or wait.
 _MESSAGES = """
 INSERT INTO message (message_id, lane_id, recipient, municipality_cvr, case_key, sender, besked_id, operation,
     korrelations_id, nemrefusions_id, cpr_key, digest, body, accepted_at, call_uuid, status, failures,
@@ -73,11 +74,11 @@ JOIN town ON nr %% 1000 BETWEEN town.low AND town.high - 1
 JOIN sealed ON sealed.number = message %% %(bodies)s
 CROSS JOIN LATERAL (SELECT sealed.operation = 'SendHaendelseSygefravaerssag' AS to_jc) AS way
 CROSS JOIN LATERAL (SELECT
-    CASE WHEN luck < 100 THEN 'refused' WHEN luck < 150 THEN 'parked'
-         WHEN luck < 170 AND message > %(last_of_all)s - 100000 THEN 'queued' ELSE 'delivered' END AS status,
-    CASE WHEN luck < 40 THEN 'G001' WHEN luck < 70 THEN 'G007' WHEN luck < 100 THEN 'T201'
-         WHEN luck < 120 THEN 'no route' WHEN luck < 149 THEN 'given up Unreachable' WHEN luck < 150 THEN 'Client'
-         WHEN luck < 170 AND message > %(last_of_all)s - 100000 THEN 'Unreachable' ELSE '' END AS detail) AS how"""
+    CASE WHEN luck < 360 THEN 'refused' WHEN luck < 410 THEN 'parked'
+         WHEN luck < 430 AND message > %(last_of_all)s - 100000 THEN 'queued' ELSE 'delivered' END AS status,
+    CASE WHEN luck < 300 THEN 'G001' WHEN luck < 330 THEN 'G007' WHEN luck < 360 THEN 'T201'
+         WHEN luck < 380 THEN 'no route' WHEN luck < 409 THEN 'given up Unreachable' WHEN luck < 410 THEN 'Client'
+         WHEN luck < 430 AND message > %(last_of_all)s - 100000 THEN 'Unreachable' ELSE '' END AS detail) AS how"""
 
 _ATTEMPTS = """
 INSERT INTO attempt (message_id, municipality_cvr, at, outcome, detail, took)

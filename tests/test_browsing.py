@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 import pytest_asyncio
-from benchmarks import filling
+from benchmarks import filling, pages
 
 from sygefravaer.app import PLATFORM
 from sygefravaer.contract.values import MUNICIPALITIES
@@ -33,6 +33,7 @@ async def store(embedded, tmp_path_factory):
     await migrate(store, list(PLATFORM), now=filling.NOW)
     vault = Vault.create_file(tmp_path_factory.mktemp("vault") / "vault.json")
     await filling.fill(dsn, "browsing", store, vault, MESSAGES)
+    store.made_of = (dsn, "browsing", vault)
     yield store
     await store.close()
 
@@ -220,3 +221,17 @@ async def test_each_filter_has_its_index(store, rows, name, index):
     assert "Seq Scan" not in shown, shown
     further = await plan(store, wanted, also=" AND message_id < %(before)s")
     assert "Seq Scan" not in further, further
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_the_measure_of_pages_asks_for_all_of_them(store, monkeypatch):
+    """Every page is there, also the one that lies deep; a slow one misses the target."""
+    monkeypatch.setattr(pages, "DEEP", 3)
+    async with pages.House(*store.made_of) as house:
+        lines = await pages.measure(house, MESSAGES, rounds=1)
+
+    assert len(lines) > 25
+    assert {line.calls for line in lines} == {1}
+    assert any(line.what == "all messages, page 4" for line in lines)
+    (slow,) = pages.judge([*lines, replace(lines[0], p95=pages.LIMIT_MS)])
+    assert not slow.reached

@@ -142,6 +142,10 @@ class Told:
         self._speaker = speaker
         self._danish = speaker.language is Language.DANISH
 
+    def say(self, text: str) -> str:
+        """Say a text that is marked in code."""
+        return self._speaker.say(text)
+
     def moment(self, instant: datetime | str, *, seconds: bool = True) -> str:
         """Write an instant as people in Denmark read it."""
         if isinstance(instant, str):
@@ -202,7 +206,7 @@ class View:
         self.user = user
         self.language = language_of(request)
         self._environment = frame.environment(self.language)
-        self.say: Callable[..., str] = cast("Any", self._environment.globals["gettext"])
+        self.say: Callable[[str], str] = cast("Told", self._environment.globals["told"]).say
 
     @property
     def by_htmx(self) -> bool:
