@@ -19,11 +19,21 @@ from sygefravaer.admin.access import whoever
 from sygefravaer.admin.office import Office
 from sygefravaer.admin.problems import Guard
 from sygefravaer.admin.rest import PREFIX, api
-from sygefravaer.admin.screens import codes, live, login, overview, sandbox, state_page
+from sygefravaer.admin.screens import (
+    codes,
+    live,
+    login,
+    overview,
+    sandbox,
+    service_page,
+    state_page,
+    status_page,
+    was_page,
+)
 from sygefravaer.admin.screens.frame import STATIC, Frame
 from sygefravaer.admin.screens.live import SOURCES, Live
 from sygefravaer.admin.screens.refusing import speak_pages
-from sygefravaer.admin.service_status import add_status
+from sygefravaer.admin.service_status import PublicStatus, add_status
 from sygefravaer.clock import Clock
 
 HEADERS: Final[Mapping[str, str]] = {
@@ -42,13 +52,16 @@ ASKED_AGAIN: Final = "public, max-age=3600"
 SCREENS: Final = (
     # in the order of the menu
     overview,
+    status_page,
+    service_page,
     state_page,
     codes,
     sandbox,
+    was_page,
     live,
     login,
 )
-WITHOUT_OFFICE: Final = frozenset({state_page, codes})
+WITHOUT_OFFICE: Final = frozenset({state_page, codes, was_page})
 """What can be shown where there is no database."""
 
 
@@ -62,6 +75,9 @@ class Site:
         app.state.frame = Frame([one.SCREEN for one in shown], clock=clock, office=office)
         app.state.office, app.state.parts = office, parts
         speak_pages(app)
+        if office is not None:
+            app.state.status = PublicStatus(office)
+            add_status(app, app.state.status)  # before the pages of the services, whose paths it lies among
         for one in shown:
             app.include_router(one.router)
         app.add_api_route("/", _front, include_in_schema=False)
@@ -70,7 +86,6 @@ class Site:
         if office is not None:
             app.state.live = self._live = Live(office, {**SOURCES, **sandbox.sources(parts)})
             app.mount(PREFIX, api(office))
-            add_status(app, office)
         self.app = app
         self._outermost: ASGIApp = _Headed(Guard(app))
 
