@@ -6,7 +6,8 @@
 
 Every figure is taken over mutual TLS with kept connections, by a load generator in a process of its own on the same
 machine. `--strict` exits 1 when a target is not reached. Figures of one machine are not those of another: read the
-ratios. Two million messages are filled in for the pages, which takes some minutes. The long measures have commands of their own: `python -m benchmarks.backlog` and `python -m benchmarks.soak`.
+ratios. For the pages two million messages are filled in, which takes some minutes. The long measures have commands of
+their own: `python -m benchmarks.backlog` and `python -m benchmarks.soak`.
 """
 
 from __future__ import annotations

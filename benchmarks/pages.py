@@ -13,11 +13,11 @@ one after it; and one message, its contents, and its case.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 from uuid import UUID, uuid4
 
 import aiohttp
@@ -61,7 +61,7 @@ class House:
         self._clock = MovableClock(filling.NOW, running=False)
         self.office = Office(store=self._store, vault=vault, clock=self._clock, environment=Environment.TEST)
 
-    async def __aenter__(self) -> House:
+    async def __aenter__(self) -> Self:
         """Open everything."""
         await self._store.open()
         by, now = Actor(user="bench", organisation=OPERATOR), self._clock.now()

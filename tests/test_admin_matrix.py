@@ -366,7 +366,7 @@ async def test_every_endpoint_gives_everybody_the_verdict_that_is_written(make_s
             for one in await desk.record("event = 'access.refused'")
         ]
 
-    assert '\n'.join(complaints(told, wanted, found)) == ''
+    assert "\n".join(complaints(told, wanted, found)) == ""
     accounts = {name: str(person.account) for name, person in world.people.items()}
     expected = sorted(
         (accounts[who], *row.split()[:2])

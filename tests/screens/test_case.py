@@ -57,7 +57,9 @@ async def test_what_each_side_knew_on_a_day(stage):
     assert await page.get_by_text("Intet om sagen.").count() == 3
 
     receiver.raw = None
-    (looked, *_) = await stage.desk.record("event = 'case.viewed' AND detail ->> 'nemrefusions_id' = %(c)s", c=str(case))
+    (looked, *_) = await stage.desk.record(
+        "event = 'case.viewed' AND detail ->> 'nemrefusions_id' = %(c)s", c=str(case)
+    )
     assert looked["municipality_cvr"] == AARHUS
     foreign = await stage.page(f"/sag/{case}", who="viggo")
     assert foreign.answered.status == 404

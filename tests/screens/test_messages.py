@@ -38,8 +38,13 @@ STATES = {
     "filled": State(path="/beskeder", sees="#rows tbody tr", prepare=Stage.fill),
     "error": State(path="/beskeder?borger=00000000-0000-0000-0000-000000000001", sees=".alert-error", status=404),
     "forbidden": State(path="/beskeder/afspil", sees=".alert-error", who="viggo", status=403),
-    "long": State(path="/beskeder", sees=".views li >> visible=true", who="olga", prepare=long_view,
-                  then=lambda page: page.get_by_text("Gemte visninger").click()),
+    "long": State(
+        path="/beskeder",
+        sees=".views li >> visible=true",
+        who="olga",
+        prepare=long_view,
+        then=lambda page: page.get_by_text("Gemte visninger").click(),
+    ),
     "zoom": State(path="/beskeder?vis=aarsager", sees="#faults", prepare=Stage.fill),
 }
 

@@ -12,7 +12,7 @@ import pytest
 from screens.stage import NAMES, Never, State, overflows, violations
 from sygefravaer.admin.screens import site
 
-SCREENS = [module.SCREEN for module in site.SCREENS if module.SCREEN.in_menu or module.SCREEN.name in {"message"}]
+SCREENS = [module.SCREEN for module in site.SCREENS if module.SCREEN.in_menu or module.SCREEN.name == "message"]
 ZOOMED = 320  # CSS pixels: 1280 at 400 %
 
 

@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: MPL-2.0
-"""
-Messages and cases: looked through, opened, exported, let go again; a citizen's number comes in a body, never elsewhere.
-"""
+"""Messages and cases, looked through, opened, exported, let go again; a citizen's number comes in a body alone."""
 
 from __future__ import annotations
 

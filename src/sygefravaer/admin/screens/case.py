@@ -124,7 +124,13 @@ async def ask(_user: Reader, view: Seen, sag: Annotated[str, Query(max_length=64
 
 @router.get(SCREEN.path + "/{case}")
 async def page(
-    request: Request, case: UUID, user: Reader, view: Seen, office: In, dato: Annotated[str, Query(max_length=10)] = ""
+    *,
+    request: Request,
+    case: UUID,
+    user: Reader,
+    view: Seen,
+    office: In,
+    dato: Annotated[str, Query(max_length=10)] = "",
 ) -> Response:
     """Show a case, and what each side knew at the end of a day."""
     found = await looking.case(office, user, case)

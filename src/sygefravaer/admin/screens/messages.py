@@ -87,7 +87,7 @@ _CAUSES: Final[Mapping[str, str]] = {
     "another system may have it already": danish("Et andet system kan allerede have den"),
     "Unreachable": danish("Modtageren kan ikke nås"),
     "NoAnswer": danish("Modtageren svarede ikke"),
-    "HttpFailure": danish("Modtageren svarede med en HTTP-fejl"),
+    "HTTP": danish("Modtageren svarede med en HTTP-fejl"),
     "NotAnEnvelope": danish("Modtagerens svar er ikke en kuvert"),
 }
 _GIVEN_UP: Final = "given up "
