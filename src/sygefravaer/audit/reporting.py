@@ -40,6 +40,10 @@ _DONE: Final[Mapping[Event, str]] = {
     Event.MESSAGE_MOVED: "Besked ført videre til et andet system",
     Event.MESSAGE_REPLAYED: "Besked sat til levering igen af driften",
     Event.MESSAGE_TOLD: "Afsender underrettet af driften",
+    Event.MESSAGE_SEARCHED: "Søgning efter borgerens beskeder",
+    Event.MESSAGE_VIEWED: "Besked vist, med skjult personnummer",
+    Event.MESSAGE_REVEALED: "Besked vist, med personnummer",
+    Event.MESSAGE_EXPORTED: "Liste med borgerens beskeder hentet som fil",
     Event.ANSWER_REMINDED: "Erindring om manglende svar",
     Event.AUDIT_SEARCHED: "Opslag i loggen",
     Event.AUDIT_EXPORTED: "Udtræk af loggen",
@@ -56,6 +60,13 @@ _ENDED: Final[Mapping[str, str]] = {
 }
 _OUTCOMES: Final = (*_ENDED, Event.LOOKUP_ANSWERED)
 _LOOK: Final = "Tilsyn med brugen af personoplysninger, eller indsigt efter databeskyttelsesforordningens artikel 15"
+_OPERATED: Final = "Drift af udvekslingen, eller opklaring af en fejl i den"
+_PURPOSES: Final[Mapping[str, str]] = {
+    **dict.fromkeys((Event.AUDIT_SEARCHED, Event.AUDIT_EXPORTED, Event.AUDIT_REPORTED), _LOOK),
+    **dict.fromkeys(
+        (Event.MESSAGE_SEARCHED, Event.MESSAGE_VIEWED, Event.MESSAGE_REVEALED, Event.MESSAGE_EXPORTED), _OPERATED
+    ),
+}
 _SHORT: Final = 4  # bytes of a pseudonym
 
 
@@ -161,13 +172,12 @@ class _Writer:
         """Tell of a row, and of what came of it."""
         municipality = MUNICIPALITIES.get(row["municipality_cvr"] or "")
         event = row["event"]
-        is_look = event in {Event.AUDIT_SEARCHED, Event.AUDIT_EXPORTED, Event.AUDIT_REPORTED}
         receiver = None if outcome is None or event != Event.MESSAGE_ACCEPTED else outcome["system"]
         system = self._system(row["system"]) if receiver is None else ""
         return Use(
             tidspunkt=row["at"].astimezone(DENMARK),
             handling=_DONE[Event(event)] if event in _DONE else event,
-            formaal=_LOOK if is_look else OPERATIONS.get(row["operation"] or "", "Ukendt operation"),
+            formaal=_PURPOSES.get(event) or OPERATIONS.get(row["operation"] or "", "Ukendt operation"),
             system=system or f"{self._system(row['system'])} til {self._system(receiver)}",
             kommune="" if municipality is None else municipality.navn,
             medarbejder=self._user(row["on_behalf_of"]),
