@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help venv sandbox test coverage codes lifecycles ordeal check fmt bench bench-pages backlog soak lock scenarios
+.PHONY: help venv sandbox test coverage codes lifecycles ordeal check fmt screenshots bench bench-pages backlog soak lock scenarios
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -53,6 +53,9 @@ check: $(STAMP) ## lint, format, types, floors of the house
 fmt: $(STAMP) ## format the code
 	@$(BIN)/ruff check --fix --quiet || true
 	@$(BIN)/ruff format
+
+screenshots: $(STAMP) ## draw all screens anew into docs/screens; needs Debian's chromium
+	@PYTHONPATH=src:tests:. $(BIN)/python -m screens.shots
 
 bench: $(STAMP) ## measure speed beside the machine's own ceiling (BENCH="--strict" makes a missed target an error)
 	@$(BIN)/python -m benchmarks $(BENCH)

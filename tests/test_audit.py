@@ -317,3 +317,27 @@ def test_an_anchor_file_loses_only_a_line_that_a_crash_cut_off(tmp_path):
     path.write_text('{"seq": 1\n{"seq": 2, "chain": "00"}\n')
     with pytest.raises(UsageError, match="line 1"):
         audit.read_anchors(path)
+
+
+async def test_a_mark_changes_when_something_is_written_about_what_is_followed(store):
+    """Also when a row with a smaller number is committed later; about other things it stays."""
+
+    async def marks():
+        async with store.read() as tx:
+            return await audit.mark(tx, ("message",)), await audit.mark(tx)
+
+    now = datetime(2026, 3, 2, 9, tzinfo=UTC)
+    nothing = await marks()
+    async with store.tx() as slow:
+        await audit.record(slow, Event.MESSAGE_ACCEPTED, now=now)
+        async with store.tx() as quick:
+            await audit.record(quick, Event.MESSAGE_ACCEPTED, now=now)
+        one = await marks()
+    two = await marks()
+    async with store.tx() as tx:
+        await audit.record(tx, Event.ROUTE_CHANGED, now=now)
+    three = await marks()
+
+    assert len({nothing[0], one[0], two[0]}) == 3
+    assert three[0] == two[0]
+    assert three[1] != two[1]

@@ -322,7 +322,9 @@ async def test_what_waits_is_counted_by_municipality_and_by_receiver(corridor):
     """The oldest debt first, late ones apart; a queue says since when nobody answers; an organisation counts its own."""
     await sent(corridor, EVENT, event(uuid4()))
     corridor.clock.advance(timedelta(days=3))
-    await sent(corridor, EVENT, message(EVENT, caller="ksd", cvr=AARHUS, Afsendelsestidspunkt=corridor.clock.now()))
+    await sent(
+        corridor, EVENT, message(EVENT, caller="ksd", cvr=AARHUS, Afsendelsestidspunkt=corridor.clock.now().isoformat())
+    )
     tried = corridor.clock.now()
 
     async def down(scope, receive, send):
@@ -330,7 +332,7 @@ async def test_what_waits_is_counted_by_municipality_and_by_receiver(corridor):
         await send({"type": "http.response.body"})
 
     corridor.receivers["viborg"].raw = down
-    waits = message(EVENT, caller="ksd", NemrefusionsID=uuid4(), Afsendelsestidspunkt=tried)
+    waits = message(EVENT, caller="ksd", NemrefusionsID=uuid4(), Afsendelsestidspunkt=tried.isoformat())
     assert (await corridor.send(EVENT, waits)).kode == "ADVARSEL"
     now = tried + timedelta(minutes=1)
     async with corridor.store.read() as tx:

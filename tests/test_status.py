@@ -25,7 +25,17 @@ from sygefravaer.contract.operations import OPERATIONS, Service
 from sygefravaer.control import knock
 from sygefravaer.sandbox.parts import JOBCENTERS, Layout, toml
 from sygefravaer.sandbox.supervisor import Sandbox
-from sygefravaer.status import Measured, Outcome, Probe, State, danish_share, forget, service_status, write
+from sygefravaer.status import (
+    Measured,
+    Outcome,
+    Probe,
+    State,
+    danish_share,
+    forget,
+    history,
+    service_status,
+    write,
+)
 from sygefravaer.status.record import Share
 from sygefravaer.store import EmbeddedServer, Store
 
@@ -122,6 +132,35 @@ async def test_two_probers_count_once_and_old_rounds_are_forgotten(make_store):
     assert (await now_is(store)).share == Share(slots=2, known=2, down=1, partial=0)
     assert await forget(store, before=NOON) == 3
     assert (await now_is(store)).share == Share(slots=1, known=1, down=0, partial=0)
+
+
+async def test_history_is_told_by_danish_days(make_store):
+    """Midnight in Denmark parts two days; a slot with two rounds counts once; times are the look-ups' alone."""
+    store = await make_store(*ROOMS)
+    midnight = NOON.replace(hour=0, minute=0) - timedelta(days=1, hours=1)  # Denmark is an hour ahead
+    await told_at(store, midnight - MINUTE, Outcome.DOWN)
+    for seconds in (0, 20):
+        await told_at(
+            store, midnight + timedelta(seconds=seconds), millis=10 + seconds, SendForretningsSvar=Outcome.DOWN
+        )
+    await told_at(store, midnight + MINUTE, Outcome.PARTIAL, millis=50)
+    await told_at(store, midnight + 2 * MINUTE, Outcome.UNKNOWN)
+    async with store.read() as tx:
+        today, yesterday, before = await history(tx, Service.SYGEFRAVAER, now=NOON, days=3)
+
+    assert (today.share.known, today.share.permille, today.times) == (0, None, None)
+    assert yesterday.share == Share(slots=2, known=2, down=1, partial=1)
+    assert yesterday.times == (30, 50, 50)
+    assert (before.share.known, before.share.down) == (1, 1)
+    assert yesterday.plain() | {"dag": ""} == {
+        "dag": "",
+        "oppetid": "50,0 %",
+        "known": 2,
+        "down": 1,
+        "partial": 1,
+        "svartid": {"p50": 30, "p95": 50, "p99": 50},
+    }
+    assert Share(slots=1000, known=1000, down=2, partial=0).budget == (5.0, 2)
 
 
 async def test_everybody_reads_the_status_but_not_who_is_silent(make_store, vault, clock):

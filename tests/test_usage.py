@@ -263,3 +263,23 @@ async def test_limit_that_is_reached_stops_no_call_and_the_command_tells_it(embe
     await run("limit", str(agreement), "--none", "--who", "drift")
     assert (await run("limits"))["limits"] == []
     await store.close()
+
+
+async def test_a_system_that_falls_silent_is_named(make_store, tmp_path):
+    """Who has called and then not for a while; refused calls are no calls; each organisation sees its own."""
+    store = await make_store(*ROOMS)
+    await registered(store)
+    async with store.tx() as tx:
+        await record(tx, at=NOW - timedelta(days=9))
+        await record(tx, Event.CALL_REFUSED, at=NOW - timedelta(days=1))
+    await sealer(store, tmp_path).seal()
+    await counted(store)
+    week = date(2026, 2, 23)
+
+    async def quiet(since=week, **of):
+        async with store.read() as tx:
+            return [(row["name"], row["last"]) for row in await usage.quiet(tx, since=since, **of)]
+
+    silent = [("Fag", date(2026, 2, 21))]
+    assert await quiet() == await quiet(cvr=VIBORG) == await quiet(cvr="12345674") == silent
+    assert await quiet(cvr="55133018") == await quiet(since=date(2026, 2, 21)) == []

@@ -3,12 +3,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import timedelta
 from uuid import uuid4
+
+import pytest
 
 from corridor import message
 from desk import PASSWORD, VENDOR_CVR
 from screens.stage import overflows, violations
 from sygefravaer.admin.accounts import Role
+from sygefravaer.admin.screens.site import Site
+from sygefravaer.endpoint import Server
+from sygefravaer.errors import StoreUnavailable
+from sygefravaer.store import Store
 
 
 async def test_a_person_signs_in_where_he_was_going_and_out_again(stage):
@@ -123,3 +131,45 @@ async def test_a_stream_names_what_there_is_and_needs_a_session(stage):
         assert it.status == 303
     async with http.get(url + "/overblik", headers={"HX-Request": "true"}) as answer:
         assert (answer.status, answer.headers["HX-Redirect"]) == (401, "/login")
+
+
+async def test_a_database_that_is_away_is_said_on_a_page(stage):
+    """Nobody can be known then; a program gets the same as a problem, and a live part nothing."""
+    store = Store("host=127.0.0.1 port=1 dbname=none connect_timeout=1", schema="none", size=1)
+    with pytest.raises(StoreUnavailable):
+        await store.open(timeout=0.2)
+    office = replace(stage.desk.office, store=store)
+    server = Server(Site({}, clock=stage.clock, office=office), grace=0.2)
+    await server.start()
+    sent = {"Cookie": f"__Host-sygefravaer={await stage.session('otto')}"}
+    try:
+        async with stage.desk.http.get(server.url + "/overblik", headers=sent) as answer:
+            assert (answer.status, answer.headers["Retry-After"]) == (503, "60")
+            assert "Databasen svarer ikke" in await answer.text()
+        async with stage.desk.http.get(server.url + "/service/status.json", headers=sent) as answer:
+            assert (answer.status, answer.content_type) == (503, "application/problem+json")
+    finally:
+        await server.stop()
+        await store.close()
+
+
+async def test_a_page_that_updates_itself_keeps_no_session_open(stage):
+    """Half an hour without a person ends it, however often the page has asked; a person's click does not."""
+    desk, sent = stage.desk, {}
+    for login in ("gone", "here"):
+        stage.accounts[login] = await desk.add(login, Role.VENDOR, cvr=VENDOR_CVR, password=None)
+        sent[login] = {"Cookie": f"__Host-sygefravaer={await stage.session(login)}"}
+
+    async def asked(login: str, minutes: int, **headers: str) -> int:
+        desk.machine = begun + timedelta(minutes=minutes)
+        told = desk.http.get(desk.server.url + "/overblik", headers=sent[login] | headers, allow_redirects=False)
+        async with told as answer:
+            return answer.status
+
+    begun = desk.time()
+    try:
+        assert await asked("gone", 20, **{"X-Live": "1", "HX-Request": "true"}) == 200
+        assert await asked("here", 20, **{"HX-Request": "true"}) == 200
+        assert (await asked("gone", 40), await asked("here", 40)) == (303, 200)
+    finally:
+        desk.machine = None

@@ -3,7 +3,25 @@
 
 from __future__ import annotations
 
-from screens.stage import Never, Stage, State
+from datetime import UTC, date, datetime, timedelta
+from uuid import uuid4
+
+from screens.stage import LONG, VENDOR, Never, Stage, State
+from sygefravaer import agreements
+from sygefravaer.agreements import Role
+from sygefravaer.contract.operations import Environment
+from sygefravaer.identity import from_der
+
+
+async def a_long_name(stage: Stage) -> None:
+    """A system with a long name, whose certificate expires in a month."""
+    system_id, now, soon = uuid4(), stage.clock.now(), datetime.now(UTC) + timedelta(days=30, hours=1)
+    issued = stage.pki.issue(f"long-{system_id.hex[:8]}", VENDOR, not_after=soon)
+    about = {"system_id": system_id, "environment": Environment.TEST, "now": now}
+    async with stage.store.tx() as tx:
+        await agreements.register_system(tx, name=LONG, vendor_cvr=VENDOR, role=Role.JOBCENTER, **about)
+        await agreements.register_certificate(tx, from_der(issued.der), valid_from=date(2014, 1, 1), **about)
+
 
 STATES = {
     "empty": State(path="/overblik", sees=".empty", who="frida"),
@@ -11,7 +29,7 @@ STATES = {
     "filled": State(path="/overblik", sees="#parkeret ~ div td", prepare=Stage.fill),
     "error": Never("Nothing is typed here; a database that is away is the frame's page of trouble."),
     "forbidden": Never("Every role may see it, each its own."),
-    "long": Never("Names are the registers'."),
+    "long": State(path="/overblik", sees="text=Donaudampf", prepare=a_long_name),
     "zoom": State(path="/overblik", sees="h1", prepare=Stage.fill),
 }
 

@@ -4,11 +4,15 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterator
 from pathlib import Path
 
 from jinja2 import Environment
 
+from sygefravaer.admin.problems import Unforeseen
+from sygefravaer.admin.screens.in_danish import PROBLEMS
 from sygefravaer.admin.screens.texts import Language, Speaker, english, files
+from sygefravaer.errors import SygefravaerError
 
 ADMIN = Path(__file__).parents[2] / "src" / "sygefravaer" / "admin"
 TEMPLATES = Environment(extensions=["jinja2.ext.i18n"], trim_blocks=True, lstrip_blocks=True, autoescape=True)
@@ -67,6 +71,19 @@ def test_english_has_the_same_places_for_values():
 
 def _places(text: str) -> list[str]:
     return [part.partition(")")[0] for part in text.replace("%%", "").split("%(")[1:]]
+
+
+def test_what_is_said_in_danish_of_errors_is_about_errors_that_there_are():
+    """A code that was renamed would be said in English again."""
+    known = {one.code for one in _all(SygefravaerError)} | {Unforeseen.code, "Http404", "Http405"}
+
+    assert PROBLEMS.keys() - known == set()
+
+
+def _all(kind: type[SygefravaerError]) -> Iterator[type[SygefravaerError]]:
+    yield kind
+    for one in kind.__subclasses__():
+        yield from _all(one)
 
 
 def test_what_is_looked_for_is_found():

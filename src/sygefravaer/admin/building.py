@@ -35,6 +35,7 @@ async def office_for(config: Config, store: Store, vault: Vault, clock: Clock) -
         tls=None if client is None else client_tls(client.certificate, client.key, client.ca),
         authorities=_authorities(config),
         provider=_provider(config),
+        gateway=config.gateway_url,
         revocation=None if config.revocation is None else config.revocation.cache,
         record=config.audit,
     )

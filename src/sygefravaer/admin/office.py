@@ -32,8 +32,8 @@ class Office:
     The platform's store and keys, its clock, and what the administration may show and believe.
 
     `tls` is what a test call of a route shows; `authorities` are those whose certificates may be registered; `provider`
-    is where people sign in, if not here; `revocation` is where a gateway keeps what it knows of revoked certificates;
-    `record` is where the key and the anchors of the record lie.
+    is where people sign in, if not here; `gateway` is where the platform answers, without path; `revocation` is where a
+    gateway keeps what it knows of revoked certificates; `record` is where the key and the anchors of the record lie.
     """
 
     store: Store
@@ -43,6 +43,7 @@ class Office:
     tls: ssl.SSLContext | None = None
     authorities: tuple[x509.Certificate, ...] = ()
     provider: Provider | None = None
+    gateway: str | None = None
     revocation: Path | None = None
     record: Auditing | None = None
     machine: Callable[[], datetime] = machine_time

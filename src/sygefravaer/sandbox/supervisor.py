@@ -237,8 +237,9 @@ class Sandbox:
             gateway = pki.get(GATEWAY.name)
             listen["callers"] = () if gateway is None else (gateway.serial_key,)
             settings["system_id"] = spec.system_id
-            settings["gateway_url"] = f"https://localhost:{self._ports[GATEWAY.name]}"
             settings["municipalities"] = spec.municipalities
+        if spec in SYSTEMS or spec.kind is Kind.ADMIN:
+            settings["gateway_url"] = f"https://localhost:{self._ports[GATEWAY.name]}"
         if spec.kind is Kind.ADMIN:
             settings |= {"vault": layout.vault("platform"), "authorities": pki.ca}
             tables["database"] = {

@@ -6,6 +6,7 @@ How the service is: measured from outside every minute, written down, and told a
 unknown, and told as that.
 """
 
+from sygefravaer.status.history import Day, history
 from sygefravaer.status.probing import Prober, Target
 from sygefravaer.status.record import (
     AIM,
@@ -28,6 +29,7 @@ __all__ = [
     "AIM",
     "MIGRATIONS",
     "WINDOW",
+    "Day",
     "Measured",
     "OperationStatus",
     "Outcome",
@@ -39,6 +41,7 @@ __all__ = [
     "Target",
     "danish_share",
     "forget",
+    "history",
     "service_status",
     "write",
 ]

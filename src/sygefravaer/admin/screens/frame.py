@@ -28,6 +28,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from sygefravaer import __version__
 from sygefravaer.admin.access import Role, User, needs, whoever
 from sygefravaer.admin.office import Office
+from sygefravaer.admin.screens.in_danish import PROBLEMS
 from sygefravaer.admin.screens.texts import COOKIE, Language, Speaker, danish, english
 from sygefravaer.clock import Clock
 from sygefravaer.contract.operations import Environment as Surroundings
@@ -112,7 +113,13 @@ class Frame:
             "number": told.number,
             "municipality": municipality_name,
         }
-        made.globals |= {"static": self.static, "told": told, "version": __version__, "ROLES": ROLES}
+        made.globals |= {
+            "static": self.static,
+            "told": told,
+            "version": __version__,
+            "ROLES": ROLES,
+            "PROBLEMS": PROBLEMS,
+        }
         return made
 
     def static(self, path: str) -> str:

@@ -19,11 +19,23 @@ from sygefravaer.admin.access import whoever
 from sygefravaer.admin.office import Office
 from sygefravaer.admin.problems import Guard
 from sygefravaer.admin.rest import PREFIX, api
-from sygefravaer.admin.screens import case, codes, live, login, message, messages, overview, state_page
+from sygefravaer.admin.screens import (
+    case,
+    codes,
+    live,
+    login,
+    message,
+    messages,
+    overview,
+    service_page,
+    state_page,
+    status_page,
+    was_page,
+)
 from sygefravaer.admin.screens.frame import STATIC, Frame
 from sygefravaer.admin.screens.live import Live
 from sygefravaer.admin.screens.refusing import speak_pages
-from sygefravaer.admin.service_status import add_status
+from sygefravaer.admin.service_status import PublicStatus, add_status
 from sygefravaer.clock import Clock
 
 HEADERS: Final[Mapping[str, str]] = {
@@ -45,12 +57,15 @@ SCREENS: Final = (
     messages,
     message,
     case,
+    status_page,
+    service_page,
     state_page,
     codes,
+    was_page,
     live,
     login,
 )
-WITHOUT_OFFICE: Final = frozenset({state_page, codes})
+WITHOUT_OFFICE: Final = frozenset({state_page, codes, was_page})
 """What can be shown where there is no database."""
 
 
@@ -63,6 +78,9 @@ class Site:
         app.state.frame = Frame([one.SCREEN for one in shown], clock=clock, office=office)
         app.state.office, app.state.parts = office, parts
         speak_pages(app)
+        if office is not None:
+            app.state.status = PublicStatus(office)
+            add_status(app, app.state.status)  # before the pages of the services, whose paths it lies among
         for one in shown:
             app.include_router(one.router)
         app.add_api_route("/", _front, include_in_schema=False)
@@ -71,7 +89,6 @@ class Site:
         if office is not None:
             app.state.live = self._live = Live(office)
             app.mount(PREFIX, api(office))
-            add_status(app, office)
         self.app = app
         self._outermost: ASGIApp = _Headed(Guard(app))
 
