@@ -88,6 +88,7 @@ FILTERS = {
     "cause and state": Filter(cause="no route", statuses=(Status.PARKED,)),
     "cause and municipality": Filter(cause="G007", municipality=TOWN),
     "among": Filter(among=frozenset(filling.SYSTEMS[:2])),
+    "among both ends": Filter(among=frozenset({KSD, JOBCENTER})),
     "among, with one end": Filter(among=frozenset(filling.SYSTEMS[:2]), system=JOBCENTER),
     "among none": Filter(among=frozenset()),
     "everything at once": Filter(
