@@ -599,7 +599,7 @@ async def test_the_operators_statements_run(embedded, clock):
         async with await psycopg.AsyncConnection.connect(embedded.superuser_dsn(), autocommit=True) as operator:
             async with asyncio.timeout(10):
                 while not sum(row[-1] for row in found.get("listening", [])):
-                    for statement in rest:
+                    for statement in (one for block in rest for one in block.split(";") if one.strip()):
                         cursor = await operator.execute(statement)
                         if cursor.description:
                             found[cursor.description[-1].name] = await cursor.fetchall()

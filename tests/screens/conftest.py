@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import importlib.util
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -17,7 +18,8 @@ NEEDS = "stage"
 
 def pytest_collection_modifyitems(config, items):
     """Let the tests share the loop of the house; leave out what needs a browser that is not here, and count it."""
-    mine = [item for item in items if NEEDS in getattr(item, "fixturenames", ())]
+    here = Path(__file__).parent
+    mine = [item for item in items if item.path.is_relative_to(here) and NEEDS in getattr(item, "fixturenames", ())]
     if not _browser():
         config.screens_not_run = len(mine)
         items[:] = [item for item in items if item not in mine]
