@@ -90,10 +90,11 @@ FROM (
 LEFT JOIN system ON system.system_id = fault.recipient
 ORDER BY messages DESC, status, cause, fault.recipient"""
 
-# All that went wrong is far less than one municipality's messages, and `message_fault` has it in one piece: so it is read
-# first, and narrowed after (OFFSET 0 keeps the planner from turning that round). A citizen's are fewer still.
+# All that went wrong is less than one municipality's messages, and `message_fault` has it in one piece: it is read first,
+# and narrowed after (OFFSET 0 keeps the planner from turning that round). A citizen's are fewer still.
 _FAULTY: Final = """(
-    SELECT status, detail, recipient, municipality_cvr, message_id, sender, operation FROM message WHERE {faulty} OFFSET 0
+    SELECT status, detail, recipient, municipality_cvr, message_id, sender, operation
+    FROM message WHERE {faulty} OFFSET 0
 ) AS faulty WHERE {narrowed}"""
 _OF_PERSONS: Final = "message WHERE {faulty} AND ({narrowed})"
 
