@@ -163,6 +163,8 @@ async def test_faults_are_grouped_by_state_cause_and_recipient(store, rows):
         Filter(municipality=TOWN),
         Filter(system=JOBCENTER),
         Filter(statuses=(Status.DELIVERED,)),
+        Filter(persons=tuple({bytes(row["cpr_key"]) for row in rows[:40]})),
+        Filter(operations=(EVENT,), since=MIDDLE),
     ):
         told = await browsing.faults(store, wanted)
         found = {
