@@ -13,6 +13,7 @@ from lxml import etree, html
 
 from codes import tables, texts
 from codes.effects import facet
+from sygefravaer.admin.screens.messages import OPERATION_NAMES
 from sygefravaer.admin.screens.site import Site
 from sygefravaer.cli import cli
 from sygefravaer.client import client_tls
@@ -88,6 +89,14 @@ def of_list(codes: str):
 
 for _codes, _said in {**texts.SAID, "fejlkoder": texts.ERRORS, "kommuner": texts.MUNICIPALITIES}.items():
     facet(_codes, TEXT, _said)(of_list(_codes))
+
+
+async def named_on_screens(_, kode):
+    """Read by what name a message goes on the pages."""
+    return OPERATION_NAMES[kode]
+
+
+facet("beskedtyper", "name on the screens", tables.ON_SCREENS)(named_on_screens)
 
 
 def clause(codes: str):

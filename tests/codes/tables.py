@@ -454,3 +454,12 @@ STATUS_BY = {
 
 # What the contract demands of an event: of one that is Sagsart 49, and of one without a cause (3, rule 7; 3.1).
 DEMANDED = {"OPRETTET": ("G001", "OK"), "AENDRET": ("OK", "G001"), "AFSLUTTET": ("OK", "OK")}
+
+ON_SCREENS = {
+    "SendHaendelseSygefravaerssag": "Hændelse på sag",
+    "SendForretningsSvar": "Svar på hændelse",
+    "SendAnmodningForlaengelse": "Anmodning om forlængelse",
+    "SendForretningsSvarForlaengelse": "Svar på forlængelse",
+    "SendOpdateringFravaer": "Oplysning fra jobcenter",
+}
+"""What the pages call each message."""
