@@ -91,8 +91,8 @@ LEFT JOIN system ON system.system_id = fault.recipient
 ORDER BY messages DESC, status, cause, fault.recipient"""
 
 # All that went wrong is less than one municipality's messages, and `message_fault` has it in one piece: it is read
-# and narrowed after (OFFSET 0 keeps the planner from turning that round). A citizen's are fewer still.
 # first, and narrowed after (OFFSET 0 keeps the planner from turning that round). A citizen's are fewer still.
+_FAULTY: Final = """(
     SELECT status, detail, recipient, municipality_cvr, message_id, sender, operation
     FROM message WHERE {faulty} OFFSET 0
 ) AS faulty WHERE {narrowed}"""
