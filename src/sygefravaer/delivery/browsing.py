@@ -85,6 +85,7 @@ FROM (
         SELECT status, detail AS cause, recipient, municipality_cvr, count(*) AS messages, min(message_id) AS message_id
         FROM {found} GROUP BY status, detail, recipient, municipality_cvr
     ) AS by_municipality
+    WHERE cause <> ''
     GROUP BY status, cause, recipient
 ) AS fault JOIN message USING (message_id, status)
 LEFT JOIN system ON system.system_id = fault.recipient
@@ -232,8 +233,7 @@ async def faults(store: Store, wanted: Filter) -> list[Row]:
     async with store.snapshot() as tx:
         asked = await _asked(tx, replace(wanted, statuses=(), cause=None))
         narrowed = " OR ".join(f"({one})" for one in asked.wheres)
-        faulty = f"{_IN_FAULTY} AND {_one_of(states)} AND detail <> ''"
-        found = (_OF_PERSONS if wanted.persons else _FAULTY).format(faulty=faulty, narrowed=narrowed)
+        found = (_OF_PERSONS if wanted.persons else _FAULTY).format(faulty=_one_of(states), narrowed=narrowed)
         return await tx.all(_FAULTS.format(found=found), **asked.values)
 
 
