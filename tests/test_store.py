@@ -530,14 +530,22 @@ async def test_a_commit_whose_wait_for_the_standby_was_cancelled_is_unknown(serv
             (store.tx, "terminate", None),
             (store.read, "terminate", None),
         )
-        for number, (block, end, then) in enumerate(ways):
-            commit = asyncio.create_task(insert_in_a_block(block(), f"perhaps {number}", then=then))
+
+        async def ended(commit, end):
             async with asyncio.timeout(20):
                 while not commit.done():
                     await asyncio.sleep(0.05)
                     await connection.execute(
                         f"SELECT pg_{end}_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
                     )
+            return commit.exception()
+
+        number = 0
+        while not await ended(asyncio.create_task(insert_in_a_block(store.tx(), f"before {number}")), "cancel"):
+            number += 1  # the server has not heard of its standby yet
+        for number, (block, end, then) in enumerate(ways):
+            commit = asyncio.create_task(insert_in_a_block(block(), f"perhaps {number}", then=then))
+            await ended(commit, end)
             with pytest.raises(CommitUnknown):
                 await commit
         with pytest.raises(CommitUnknown):  # nor does anybody wait for ever for a standby that is away
