@@ -366,7 +366,7 @@ async def test_nothing_that_can_be_sent_breaks_it(desk):
             for mode in modes:
 
                 @hypothesis.settings(
-                    max_examples=2,
+                    max_examples=4,
                     deadline=None,
                     database=None,
                     derandomize=True,
