@@ -735,9 +735,10 @@ async def test_two_hundred_slow_callers_harm_nobody(
         for wire in slow:
             await wire.send(f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Length: 400\r\n\r\n<a".encode())
         quick = await stack.enter_async_context(connected(server, context))
+        began = time.monotonic()
         for _ in range(20):
             assert (await quick.post(b"<a/>")).status == 200
-        assert not any(wire.reader._buffer for wire in slow)  # they hang still
+        assert time.monotonic() - began < 2
         assert {got.status for got in await asyncio.gather(*(wire.answer() for wire in slow))} == {408}
 
 

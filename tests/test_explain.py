@@ -198,7 +198,7 @@ def model(said, call):
 ENDED = {"ServiceAgreementSuspended", "ServiceAgreementTerminated", "ServiceAgreementExpired"}
 
 
-@settings(max_examples=75, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(said=registers, call=calls)
 def test_explain_and_authorise_are_one(desk, said, call):
     """Authorise lets in exactly whom explain would, with the same fault, and both agree with the registers as made."""

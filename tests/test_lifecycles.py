@@ -2,7 +2,8 @@
 """
 Random lives of cases through the real services: afterwards both sides say the same, and nothing was done that may not be.
 
-What a run is stands in `lifecycles`. `make lifecycles` lives two hundred of them; here are twenty, the lives that are told beforehand, and the faults that the judge has to find.
+What a run is stands in `lifecycles`. `make lifecycles` lives two hundred of them; here are twenty, the lives that are
+told beforehand, and the faults that the judge has to find.
 """
 
 from __future__ import annotations

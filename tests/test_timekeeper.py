@@ -11,6 +11,8 @@ from uuid import uuid4
 
 import pytest
 
+from sygefravaer.clock import MovableClock
+from sygefravaer.control import clock_act, offered
 from sygefravaer.errors import ActRefused, NotQuiet, UsageError
 from sygefravaer.sandbox import timekeeper
 from sygefravaer.sandbox.events import watch
@@ -182,6 +184,27 @@ async def test_a_part_that_comes_back_gets_the_time_of_the_others(stage: Stage) 
 
     assert move.quiet == ()
     assert (await stage.act("viborg", "clock"))["now"] == (START + 2 * DAY).isoformat()
+
+
+async def test_a_part_that_comes_during_a_move_runs_on_after_it_if_it_ran() -> None:
+    """One whose clock ran when it came is let run again; one that stood stands."""
+    clocks = {"stands": MovableClock(START, held=True), "late": MovableClock(START)}
+    acts = offered({name: clock_act(clock) for name, clock in clocks.items()})
+    came = asyncio.Event()
+
+    async def knock(part: str, act: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+        if part == "late" and not came.is_set():
+            raise ActRefused("NobodyThere")
+        if act == "clock":
+            return await acts[part](dict(fields))
+        due = START + DAY if part == "stands" and clocks[part].now() < START + DAY else None
+        return {"next": due and due.isoformat(), "in_flight": 0, "parked": 0, "counters": {}}
+
+    keeper = Timekeeper(knock=knock, parts=clocks, progress=lambda _: came.set())
+    await keeper.advance(2 * DAY)
+
+    assert [clocks[name].held for name in ("stands", "late")] == [True, False]
+    assert clocks["late"].now() >= START + 2 * DAY
 
 
 async def test_somebody_silent_does_not_stop_the_time(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -152,9 +152,10 @@ class Tx:
         try:
             yield
         except BaseException:
-            if not self._connection.closed:
-                await self.run("ROLLBACK TO here")
-                await self.run("RELEASE here")
+            with contextlib.suppress(StoreUnavailable):  # what was raised inside comes first; the next statement tells
+                if not self._connection.closed:
+                    await self.run("ROLLBACK TO here")
+                    await self.run("RELEASE here")
             raise
         await self.run("RELEASE here")
 
