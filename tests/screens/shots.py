@@ -10,6 +10,8 @@ from pathlib import Path
 
 from conftest import START
 from screens.stage import CHROMIUM, Stage, State
+from screens.test_sandbox import PATH as SANDBOX
+from screens.test_sandbox import up
 from screens.test_states import SCREENS, states_of
 from sygefravaer.clock import MovableClock
 from sygefravaer.sandbox.pki import Pki
@@ -32,6 +34,8 @@ async def main() -> None:
             vault, clock = Vault.create_file(tmp / "vault.json"), MovableClock(START, running=False)
             async with Stage(server, vault, clock, pki, tmp) as stage:
                 await stage.fill()
+                await up(stage)
+                stage.elsewhere["/drift"] = stage.elsewhere[SANDBOX]  # whose parts it can ask
                 for screen in SCREENS:
                     state = (states_of(screen.name) or {}).get("filled")
                     if isinstance(state, State):

@@ -29,7 +29,7 @@ async def test_a_newcomer_finds_the_contract(stage):
     """The headings of the page that there is elsewhere, and every link to the contract gives a file that can be read."""
     page = await stage.page("/service/SygefravaerJC", who=None)
     assert await page.locator("main h2").all_inner_texts() == HEADINGS
-    links = await page.locator(".facts a[href^='/service/kontrakt/']").evaluate_all("all => all.map(one => one.href)")
+    links = await page.locator(".pairs a[href^='/service/kontrakt/']").evaluate_all("all => all.map(one => one.href)")
     assert len(links) == 5
     for link in links:
         async with stage.desk.http.get(link) as answer:

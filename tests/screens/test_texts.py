@@ -15,6 +15,13 @@ from sygefravaer.admin.screens.texts import Language, Speaker, english, files
 from sygefravaer.errors import SygefravaerError
 
 ADMIN = Path(__file__).parents[2] / "src" / "sygefravaer" / "admin"
+SOURCE = ADMIN.parent
+BEHIND = ("admin/screens", "delivery", "jobcenter")
+ONES_BEHIND = (
+    *("admin/looking", "admin/routing", "agreements/organisations", "agreements/reading", "agreements/workflow"),
+    *("audit/sampling", "audit/searching", "ksd/acts", "ksd/case_acts"),
+    *("ksd/opening", "ksd/policy", "sandbox/moving", "sandbox/plays", "sandbox/scenarios/clocks"),
+)
 TEMPLATES = Environment(extensions=["jinja2.ext.i18n"], trim_blocks=True, lstrip_blocks=True, autoescape=True)
 
 
@@ -76,8 +83,29 @@ def _places(text: str) -> list[str]:
 def test_what_is_said_in_danish_of_errors_is_about_errors_that_there_are():
     """A code that was renamed would be said in English again."""
     known = {one.code for one in _all(SygefravaerError)} | {Unforeseen.code, "Http404", "Http405"}
+    given = set().union(*(_codes(file) for file in SOURCE.rglob("*.py")))
 
-    assert PROBLEMS.keys() - known == set()
+    assert PROBLEMS.keys() - known - given == set()
+
+
+def test_what_the_rooms_behind_the_screens_refuse_is_said_in_danish():
+    """What people can get wrong on a screen is answered in their own language."""
+    files = [file for place in BEHIND for file in (SOURCE / place).rglob("*.py")]
+    files += [SOURCE / f"{name}.py" for name in ONES_BEHIND]
+    given = {code: file.relative_to(SOURCE) for file in files for code in _codes(file)}
+
+    assert len(given) > 30
+    assert {code: str(file) for code, file in given.items() if code not in PROBLEMS} == {}
+
+
+def _codes(file: Path) -> set[str]:
+    """Find the codes that a module gives to what it refuses."""
+    return {
+        node.args[0].value
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Call) and getattr(node.func, "id", None) in {"UsageError", "ActRefused"}
+        if node.args and isinstance(node.args[0], ast.Constant)
+    }
 
 
 def _all(kind: type[SygefravaerError]) -> Iterator[type[SygefravaerError]]:

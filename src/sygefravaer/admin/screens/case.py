@@ -25,6 +25,7 @@ from sygefravaer.admin.problems import problem_of
 from sygefravaer.admin.screens.frame import Screen, Seen
 from sygefravaer.admin.screens.messages import words
 from sygefravaer.admin.screens.texts import danish
+from sygefravaer.contract.codes import LISTS
 from sygefravaer.control import knock
 from sygefravaer.delivery.cases import Case, Mark, Side
 from sygefravaer.errors import SygefravaerError, UsageError
@@ -73,6 +74,18 @@ FACTS: Final[Mapping[str, str]] = {
     "Opdateringstype": danish("Seneste oplysning"),
     "GyldigFra": danish("Gyldig fra"),
 }
+CODES: Final[Mapping[str, str]] = {
+    "Haendelsestype": "haendelsestyper",
+    "SagsTilstand": "sagstilstande",
+    "Sagsart": "sagsarter",
+    "ForretningsValideringsKode": "forretningsvalideringskoder",
+    "ForlaengelsesSvar": "forretningsvalideringskoder",
+    "Anmodningstype": "anmodningstyper",
+    "Forlaengelseskode": "forlaengelseskoder",
+    "JobcentersagStatus": "jobcentersagstatusser",
+    "Opdateringstype": "opdateringstyper",
+}
+"""The list of codes that says what a fact means."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,6 +158,7 @@ async def page(
         lanes=LANES,
         what=WHAT,
         facts=FACTS,
+        meanings={name: {code.kode: code.tekst for code in LISTS[which]} for name, which in CODES.items()},
         day=day,
         known=[found.known(side, at) for side in (Side.KSD, Side.GATEWAY, Side.JOBCENTER)],
         told=await _told(parts, found) if user.everywhere else [],

@@ -42,6 +42,9 @@ LABELS: Final[Mapping[str, str]] = {
     "open_cases": danish("åbne sager"),
     "open_extensions": danish("åbne anmodninger"),
     "open_tasks": danish("åbne opgaver"),
+    "held_reports": danish("anmeldelser, der venter på lønmodtageren"),
+    "updates": danish("oplysninger fra jobcentre"),
+    "deeds": danish("opfølgninger"),
 }
 SCREEN: Final = Screen(name="state", path="/drift", label=danish("Driftsstatus"), roles=None)
 router: Final = SCREEN.router()
