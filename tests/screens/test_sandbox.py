@@ -18,6 +18,7 @@ from typing import Any
 
 from playwright.async_api import Page, expect
 
+from corridor import message
 from screens.stage import LONG, PATIENCE, Never, Stage, State
 from sygefravaer.admin.screens.sandbox.doors import SCREEN
 from sygefravaer.admin.screens.site import Site
@@ -148,6 +149,26 @@ async def test_the_clock_is_advanced_22_weeks_while_a_case_is_watched(stage: Sta
 
     after = datetime.fromisoformat((await ask(layout, "ksd", "clock"))["now"])
     assert after - before >= timedelta(weeks=22)
+
+
+async def test_the_page_of_a_case_asks_the_parts_what_they_hold(stage: Stage):
+    """Beside what went through the gateway stands what KSD and the jobcentre say of the case, and what is to come."""
+    layout = await up(stage)
+    [held, *_] = [one for one in (await ask(layout, "ksd", "cases"))["cases"] if one["state"] != "AFSLUTTET"]
+    case = await ask(layout, "ksd", "case", sags_id=held["sags_id"])
+    event = message(
+        "SendHaendelseSygefravaerssag", cvr=case["municipality_cvr"], NemrefusionsID=case["nemrefusions_id"]
+    )
+    await stage.corridor.send("SendHaendelseSygefravaerssag", event)
+    stage.elsewhere["/sag"] = stage.elsewhere[PATH]
+    try:
+        page = await stage.page(f"/sag/{case['nemrefusions_id']}")
+    finally:
+        del stage.elsewhere["/sag"]
+
+    await expect(page.locator("[aria-labelledby='told-ksd']")).to_contain_text(case["state"])
+    jobcentre = "[aria-labelledby='told-viborg'], [aria-labelledby='told-aarhus']"
+    await expect(page.locator(jobcentre)).to_contain_text("Jobcentersagens status")
 
 
 async def test_a_scenario_is_played_line_by_line(stage: Stage):

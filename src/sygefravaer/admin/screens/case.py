@@ -104,7 +104,7 @@ class Told:
     """What a part of a sandbox says of the case by its own door."""
 
     part: str
-    state: str
+    facts: Mapping[str, str]
     coming: tuple[tuple[str, str], ...]
 
 
@@ -185,8 +185,9 @@ async def _told(parts: Mapping[str, Path], case: Case) -> list[Told]:
         except SygefravaerError:
             return made
         sags_id = str(told["sags_id"])
+        facts = {"SagsTilstand": str(told["state"]), "SagsVersion": str(told["version"])}
         coming = tuple((str(one["at"]), str(one["act"])) for one in cast("Any", told["coming"]))
-        made.append(Told(part="ksd", state=f"{told['state']}, version {told['version']}", coming=coming))
+        made.append(Told(part="ksd", facts=facts, coming=coming))
     for part, path in parts.items():
         if part in {"ksd", "gateway", "admin", "supervisor"} or sags_id is None:
             continue
@@ -195,5 +196,5 @@ async def _told(parts: Mapping[str, Path], case: Case) -> list[Told]:
         except SygefravaerError:
             continue
         duties = tuple((str(one["due"]), str(one["name"])) for one in cast("Any", told["duties"]))
-        made.append(Told(part=part, state=f"{told['state']}, {told['status']}", coming=duties))
+        made.append(Told(part=part, facts={"JobcentersagStatus": str(told["status"])}, coming=duties))
     return made
