@@ -49,3 +49,16 @@ async def test_each_sees_what_is_his(stage):
     assert "Aarhus" not in nothing
     assert "Ingen besked er parkeret." in nothing
     assert "har ikke svaret i" in everything
+
+
+async def test_each_number_leads_to_its_messages(stage):
+    """What is parked, owed and queued is one click away, narrowed to just that."""
+    await stage.fill()
+    for section, wanted in (("parkeret", "Parkeret"), ("skyldes", "Viborg"), ("koe", "I kø")):
+        page = await stage.page("/overblik")
+        link = page.locator(f"section[aria-labelledby='{section}'] tbody a")
+        await (link.filter(has_text=wanted) if section == "skyldes" else link).first.click()
+        await page.wait_for_url("**/beskeder?*")
+        rows = await page.locator("#rows tbody tr").all_inner_texts()
+        assert rows, section
+        assert all(wanted in row for row in rows), section
