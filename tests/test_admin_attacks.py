@@ -381,7 +381,7 @@ async def test_nothing_that_can_be_sent_breaks_it(desk):
                     told = case.call(base_url=desk.url, headers=shown, allow_redirects=False, timeout=60)
                     where = (told.request.method, case.path, told.status_code, told.content[:500])
                     assert told.status_code < 500, where
-                    if told.status_code >= 400:
+                    if told.status_code >= 400 and told.request.path_url.startswith("/api/v1/"):  # dots lead out of it
                         assert told.headers["content-type"][0] == "application/problem+json", where
                     sent.append(told.status_code)
 

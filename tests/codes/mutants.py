@@ -43,6 +43,9 @@ NO_COPIES: Mapping[tuple[str, str], str] = {
 }
 """Words that only look like a code."""
 
+MEASURES = frozenset({"height", "max", "maxlength", "min", "rows", "rx", "step", "width", "x", "y"})
+"""Attributes of a page whose values only look like codes."""
+
 SCRIPTS = "sandbox/scenarios/data/"
 """What scenarios say and expect is no copy but a test of its own: tests/test_scenarios.py plays them."""
 
@@ -180,6 +183,18 @@ def _quoted(name: str, codes: str, text: str, *swaps: tuple[str, str]) -> str:
     return re.sub(r"""(?<=(["']))[\w.]+(?=\1)""", lambda one: swap(one.group()), text)
 
 
+def _pages(name: str, codes: str, text: str, *swaps: tuple[str, str]) -> str:
+    """Exchange codes that stand in quotes; the sizes and lengths of what is drawn are numbers, and no codes."""
+    swap = exchanged(*swaps)
+
+    def one(found: re.Match[str]) -> str:
+        if found["attribute"] in MEASURES:
+            return found[0]
+        return f"{found['before']}{found['quote']}{swap(found['word'])}{found['quote']}"
+
+    return re.sub(r"""(?P<before>\b(?P<attribute>[\w-]+)=|)(?P<quote>["'])(?P<word>[\w.]+)(?P=quote)""", one, text)
+
+
 def _sources(name: str, codes: str, text: str, *swaps: tuple[str, str]) -> str:
     """Exchange codes that are string literals, or stand in quotes in one (SQL); docstrings are left alone."""
     swap = exchanged(*swaps)
@@ -211,7 +226,7 @@ _WRITERS = {
     ".csv": _cells,
     ".py": _sources,
     ".wsdl": _operations,
-    ".html": _quoted,
+    ".html": _pages,
     ".toml": _quoted,
     ".json": _quoted,
 }

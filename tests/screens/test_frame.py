@@ -168,7 +168,7 @@ async def test_a_page_that_updates_itself_keeps_no_session_open(stage):
 
     begun = desk.time()
     try:
-        assert await asked("gone", 20, **{"X-Live": "1", "HX-Request": "true"}) == 200
+        assert await asked("gone", 20, **{"X-Live": "true", "HX-Request": "true"}) == 200
         assert await asked("here", 20, **{"HX-Request": "true"}) == 200
         assert (await asked("gone", 40), await asked("here", 40)) == (303, 200)
     finally:
