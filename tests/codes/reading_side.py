@@ -14,6 +14,7 @@ from lxml import etree, html
 from codes import tables, texts
 from codes.effects import facet
 from sygefravaer.admin.screens.messages import OPERATION_NAMES
+from sygefravaer.admin.screens.sandbox.inbox import ANSWERS
 from sygefravaer.admin.screens.site import Site
 from sygefravaer.cli import cli
 from sygefravaer.client import client_tls
@@ -97,6 +98,14 @@ async def named_on_screens(_, kode):
 
 
 facet("beskedtyper", "name on the screens", tables.ON_SCREENS)(named_on_screens)
+
+
+async def pressed(_, kode):
+    """Read by which button of a jobcentre's inbox it is said."""
+    return next((button for button, said in ANSWERS.items() if said == kode), None)
+
+
+facet("forretningsvalideringskoder", "button of the inbox", {"ACCEPTERET": "yes", "AFVIST": "no"})(pressed)
 
 
 def clause(codes: str):

@@ -21,7 +21,7 @@ from sygefravaer.ksd.access import Access, AccessLog
 from sygefravaer.ksd.cases import Case, Cases
 from sygefravaer.ksd.casework import Casework
 from sygefravaer.ksd.changes import follow_on
-from sygefravaer.ksd.lifecycle import ENDED
+from sygefravaer.ksd.lifecycle import ENDED, RUNNING
 from sygefravaer.ksd.lookups import USER
 from sygefravaer.ksd.service import ANSWER, UPDATE
 from sygefravaer.law import Law, danish_date
@@ -144,6 +144,7 @@ class Overview:
             "municipality_cvr": case.municipality_cvr,
             "version": case.version,
             "state": case.state.value,
+            "can_be_extended": case.state in RUNNING,
             "ended": case.state in ENDED,
             "picture": to_plain(case.picture, reveal=reveal),
             "follow_on": follow_on(ending, ended_on, self._law) if ending and ended_on else None,

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any, Final
 from uuid import UUID
 
@@ -23,6 +24,8 @@ MODES: Final = {
     "wrong": danish("Svarer af sig selv, og forkert"),
     "manual": danish("Venter på en sagsbehandler"),
 }
+ANSWERS: Final[Mapping[str, str]] = {"yes": "ACCEPTERET", "no": "AFVIST"}
+"""What is said to KSD for each of the two buttons."""
 router: Final = SCREEN.router()
 
 
@@ -41,8 +44,9 @@ async def news(part: str, view: Seen, doors: At) -> Response:
 @router.post(f"{PATH}/{{part}}/forlaengelse/{{anmodning_id}}")
 async def answer(part: str, anmodning_id: UUID, *, drawn: Drawn, view: Seen, doors: At, sent: Sent) -> Response:
     """Grant an extension, or refuse it."""
-    fields = {"anmodning_id": str(anmodning_id), "code": sent.text("code"), "Begrundelse": sent.text("Begrundelse")}
-    if sent.text("code") == "ACCEPTERET":
+    said = sent.one_of("answer", ANSWERS)
+    fields = {"anmodning_id": str(anmodning_id), "code": ANSWERS[said], "Begrundelse": sent.text("Begrundelse")}
+    if said == "yes":
         fields |= {name: sent.text(name) for name in ("Forlaengelseskode", "ForlaengelseTil")}
     else:
         fields |= {"Afvisningsaarsag": sent.text("Afvisningsaarsag")}
@@ -52,11 +56,11 @@ async def answer(part: str, anmodning_id: UUID, *, drawn: Drawn, view: Seen, doo
 @router.post(f"{PATH}/{{part}}/haendelse/{{besked_id}}")
 async def acknowledge(part: str, besked_id: UUID, *, drawn: Drawn, view: Seen, doors: At, sent: Sent) -> Response:
     """Answer an event."""
-    refused = sent.text("code") == "AFVIST"
+    said = sent.one_of("answer", ANSWERS)
     fields = {
         "besked_id": str(besked_id),
-        "code": sent.text("code"),
-        "fejl": sent.text("fejl") if refused else None,
+        "code": ANSWERS[said],
+        "fejl": sent.text("fejl") if said == "no" else None,
         "begrundelse": sent.text("Begrundelse"),
     }
     return await _done("answer_event", fields, part=part, drawn=drawn, view=view, doors=doors)

@@ -24,8 +24,6 @@ ACTS: Final = {
     "ask": ("ask_extension", "asked"),
 }
 """The act of KSD's door for each button, and the word for what was done."""
-RUNNING: Final = frozenset({"LOEBENDE", "DELVIST_RASKMELDT", "FORLAENGET"})
-"""The states in which a case can be extended."""
 FATES: Final = {
     "open": danish("intet svar endnu"),
     "answered": danish("afvist af jobcentret; KSD afgør sagen"),
@@ -137,7 +135,6 @@ async def _case(
     return await drawn.show(
         "case.html",
         refused=refused,
-        RUNNING=RUNNING,
         causes=codes("afslutningsaarsager"),
         kinds=codes("sagsarter"),
         form={} if sent is None else sent.fields,
