@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from sygefravaer import app, audit, failpoint
+from sygefravaer.app import opening, platform
 from sygefravaer.clock import MovableClock, SystemClock
 from sygefravaer.config import Config, Database, Kind, Listen, Surroundings, Time
 from sygefravaer.control import knock
@@ -136,16 +137,16 @@ async def test_a_database_that_is_away_is_waited_for(
     embedded: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Each attempt is a line in the log, without the connection string; when it comes the start goes on."""
-    monkeypatch.setattr(app, "CONNECT_SECONDS", 0.1)
-    monkeypatch.setattr(app, "RETRY_SECONDS", 0.1)
+    monkeypatch.setattr(opening, "CONNECT_SECONDS", 0.1)
+    monkeypatch.setattr(opening, "RETRY_SECONDS", 0.1)
     caplog.set_level(logging.WARNING, "sygefravaer.app")
     database = Database(dsn=embedded.dsn("late", "geheim"), schema="late", wait=20.0, pool=1)
 
-    opening = asyncio.create_task(app.open_store(database, app.PLATFORM, now=datetime.now(UTC)))
+    starting = asyncio.create_task(app.open_store(database, app.PLATFORM, now=datetime.now(UTC)))
     while not any(record.getMessage() == "database.away" for record in caplog.records):
         await asyncio.sleep(0.05)
     await embedded.create_part("late", "geheim")
-    store = await opening
+    store = await starting
 
     assert "geheim" not in caplog.text
     async with store.read() as tx:
@@ -155,8 +156,8 @@ async def test_a_database_that_is_away_is_waited_for(
 
 async def test_a_database_that_stays_away_ends_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
     """After `database.wait` seconds the error is the database's."""
-    monkeypatch.setattr(app, "CONNECT_SECONDS", 0.1)
-    monkeypatch.setattr(app, "RETRY_SECONDS", 0.1)
+    monkeypatch.setattr(opening, "CONNECT_SECONDS", 0.1)
+    monkeypatch.setattr(opening, "RETRY_SECONDS", 0.1)
     database = Database(dsn=NOWHERE, schema="x", wait=0.3, pool=1)
 
     with pytest.raises(StoreUnavailable):
@@ -236,12 +237,12 @@ async def test_an_anchor_that_cannot_be_written_is_an_alarm_only(
     make_store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The gateway goes on; once the place is there again the chain is anchored."""
-    monkeypatch.setattr(app, "RETRY_SECONDS", 0.05)
+    monkeypatch.setattr(platform, "RETRY_SECONDS", 0.05)
     store = await make_store("audit")
     async with store.tx() as tx:
         await audit.record(tx, next(iter(audit.Event)), now=datetime.now(UTC))
     sealer = audit.Sealer(store, key=audit.create_key(tmp_path / "key"), anchor=tmp_path / "away" / "anchors")
-    sealing = asyncio.create_task(app.seal(sealer))
+    sealing = asyncio.create_task(platform.seal(sealer))
     while not any(record.getMessage() == "audit.anchor_failed" for record in caplog.records):
         await asyncio.sleep(0.01)
 
@@ -258,13 +259,13 @@ async def test_a_revocation_list_that_changes_is_read_again(
     pki: Pki, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A certificate revoked while the part runs is known as such soon; a list that is gone or broken changes nothing."""
-    monkeypatch.setattr(app, "CRL_SECONDS", 0.01)
+    monkeypatch.setattr(opening, "CRL_SECONDS", 0.01)
     caplog.set_level(logging.INFO, "sygefravaer.app")
     issued = pki.issue("to be revoked", "29189846")
     crl = tmp_path / "list.crl"
     crl.write_bytes(pki.crl.read_bytes())
     peers = Peers()
-    watching = asyncio.create_task(app.watch(peers, crl))
+    watching = asyncio.create_task(opening.watch(peers, crl))
 
     async def until(event: str) -> None:
         while not any(record.getMessage() == event for record in caplog.records):

@@ -28,7 +28,7 @@ from psycopg.conninfo import conninfo_to_dict
 from corridor import Corridor, besked_id, fine, message
 from sygefravaer import app, lanes
 from sygefravaer.cli import cli
-from sygefravaer.config import Surroundings, load
+from sygefravaer.config import Kind, Surroundings, load
 from sygefravaer.contract.operations import OPERATIONS, Environment
 from sygefravaer.delivery import Clients, Delivery, Receivers, Selection, Senders
 from sygefravaer.lanes import Lanes
@@ -543,8 +543,7 @@ async def test_a_node_works_on_while_a_newer_version_migrates(rig):
     """Traffic goes on without a fault; the old version does not start anew on what the newer one has made."""
     await rig.start_gateway()
     newer = tuple(
-        (room, (*texts, *EXPANDED)) if room == "lanes" else (room, texts)
-        for room, texts in app.rooms_of(app.Kind.GATEWAY)
+        (room, (*texts, *EXPANDED)) if room == "lanes" else (room, texts) for room, texts in app.rooms_of(Kind.GATEWAY)
     )
     operation, told, done = OPERATIONS[ANSWER], [], asyncio.Event()
 
@@ -623,7 +622,7 @@ def test_the_operators_settings_load(tmp_path):
     unit.read_string(ini)
     _, *words = unit["Service"]["ExecStart"].split()
 
-    assert (config.part, config.environment) == (app.Kind.GATEWAY, Surroundings.PRODUCTION)
+    assert (config.part, config.environment) == (Kind.GATEWAY, Surroundings.PRODUCTION)
     assert conninfo_to_dict(config.database.dsn)["target_session_attrs"] == "read-write"
     assert float(unit["Service"]["TimeoutStartSec"]) > config.database.wait
     assert float(unit["Service"]["TimeoutStopSec"]) > 2 * app.STOP_SECONDS
@@ -675,7 +674,7 @@ def test_the_platforms_statements_name_their_columns():
     """A column that a newer version adds would change what `*` gives, and a prepared statement then fails for good."""
     tables = {table for _, texts in app.PLATFORM for text in texts for table in re.findall(r"CREATE TABLE (\w+)", text)}
     every = re.compile(rf"RETURNING\s+\*|SELECT\s+(?:\w+\.)?\*\s+FROM\s+(?:{'|'.join(sorted(tables))})\b")
-    source = Path(app.__file__).parent
+    source = Path(app.__file__).parents[1]
     files = [
         path
         for room, _ in app.PLATFORM
