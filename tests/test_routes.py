@@ -61,8 +61,9 @@ async def test_what_was_accepted_and_not_yet_sent_moves_before_what_comes_after(
     await down(corridor, NEW)
     await corridor.send(EVENT, first)
     await change(corridor, NEW)
+    corridor.clock.advance(SECOND / 2)  # so that nobody holds the lane to which the other one moves
     await corridor.send(EVENT, second)
-    corridor.clock.advance(SECOND)
+    corridor.clock.advance(SECOND / 2)
     await rest(corridor)
     await corridor.receivers[NEW].server.start()
     for _ in range(4):

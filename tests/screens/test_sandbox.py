@@ -77,6 +77,7 @@ async def refused(page: Page) -> None:
 async def long_reason(page: Page) -> None:
     """Type codes that are too long for any list."""
     await page.fill("#one-ksd", LONG)
+    await page.fill("#other-ksd", LONG)
     await page.locator("#one-ksd").locator("xpath=ancestor::form").locator("button").click()
 
 
