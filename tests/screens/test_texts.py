@@ -11,6 +11,7 @@ from jinja2 import Environment
 
 from sygefravaer.admin.problems import Unforeseen
 from sygefravaer.admin.screens.in_danish import PROBLEMS
+from sygefravaer.admin.screens.site import SCREENS
 from sygefravaer.admin.screens.texts import Language, Speaker, english, files
 from sygefravaer.errors import SygefravaerError
 
@@ -133,3 +134,10 @@ def test_a_speaker_says_what_it_knows():
     assert Speaker(Language.ENGLISH, texts).count("en", "to", 2) == "two"
     assert Speaker(Language.ENGLISH, texts).say("tre") == "tre"
     assert Speaker(Language.DANISH, texts).say("en") == "en"
+
+
+def test_every_screen_stands_in_the_documents():
+    """A page that nobody tells of is looked for by nobody."""
+    told = (SOURCE.parents[1] / "docs" / "screens.md").read_text("utf-8")
+
+    assert [one.SCREEN.path for one in SCREENS if f"| `{one.SCREEN.path}" not in told and one.SCREEN.in_menu] == []
