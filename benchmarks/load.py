@@ -8,7 +8,7 @@ The job names host, port, path, certificate, key, ca, the file of the request, c
 to come at a rate whatever the server does, the rate per second; without one each connection asks as soon as it has its
 answer. `warm: false` leaves out the first call on each connection that is not measured, for one who may get no answer.
 In a request `{uuid}`, `{lane}` and `{now}` are replaced for every call. Prints one JSON object: calls, errors,
-since when, seconds and the latencies in milliseconds.
+since when, seconds, the processor time it used itself, and the latencies in milliseconds.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ class Load:
             await asyncio.gather(*(self.once(connection, time.perf_counter()) for connection in connections))
         self.latencies.clear()
         self.errors = 0
-        since, begin = datetime.now(UTC), time.perf_counter()
+        since, begin, used = datetime.now(UTC), time.perf_counter(), time.process_time()
         end = begin + self.job["seconds"]
         if rate := self.job.get("rate"):
             await self.open(connections, begin, int(rate * self.job["seconds"]), rate)
@@ -123,6 +123,7 @@ class Load:
             "errors": self.errors,
             "since": since.isoformat(),
             "seconds": took,
+            "cpu": time.process_time() - used,
             "latencies": [round(value, 3) for value in sorted(self.latencies)],
         }
 
