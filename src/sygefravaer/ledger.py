@@ -65,7 +65,6 @@ class Ledger:
         """
         async with self._store.tx() as tx:
             element = await self._given(tx, call, apply)
-            failpoint.reach("ledger.before_commit")
         failpoint.reach("ledger.after_commit")
         return element
 
@@ -84,7 +83,8 @@ class Ledger:
         except Refused as refusal:
             receipt = kvittering_fejl(refusal.code)
         element = _response(call, receipt)
-        await tx.run(_KEEP, receipt=self._vault.seal(element, context=context), **key)
+        failpoint.reach("ledger.before_commit")
+        await tx.last(_KEEP, receipt=self._vault.seal(element, context=context), **key)
         return element
 
 

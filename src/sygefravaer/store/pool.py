@@ -15,27 +15,17 @@ from typing import Any, Final, TypeVar, cast
 import psycopg
 from psycopg import errors, sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from psycopg.rows import DictRow, dict_row
+from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool
 
 from sygefravaer.errors import CommitUnknown, Conflict, StoreError, StoreUnavailable, UsageError
+from sygefravaer.store.asking import Connection, LateError, Rows
 
 Row = Mapping[str, Any]
 """One row by column name. Its values are typed by the statement; the room that wrote it makes a value of its own."""
 
 
-class Connection(psycopg.AsyncConnection[DictRow]):
-    """A connection that notes whether the server has warned since it was last asked."""
-
-    warned: bool = False
-
-
-class LateError(psycopg.OperationalError):
-    """The server did not answer in time."""
-
-
 _DURABLE: Final = frozenset({"on", "remote_apply"})
-_PREPARED: Final = 500  # statements kept prepared per connection: more than the house has
 _UNHEARD: Final = (LateError, errors.AdminShutdown, errors.CrashShutdown, errors.QueryCanceled)
 _ONE_INSTANT: Final = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _RECONNECT: Final = 10.0  # seconds before a lost server is looked for anew; 60 s is promised
@@ -51,6 +41,8 @@ _GONE: Final[Mapping[str, str | int]] = {
 }
 """What is asked of every connection unless the DSN says otherwise: a machine that vanished is noticed within 20 s."""
 
+_BEGIN: Final = b"BEGIN"
+_COMMIT: Final = b"COMMIT"
 _WRITING: Final = re.compile(r"\b(?:INSERT|UPDATE|DELETE)\b")
 
 LOG: Final = logging.getLogger(__name__)
@@ -86,51 +78,108 @@ class Tx:
     that writes and commits by itself raises `CommitUnknown`, since the cancelling may have come too late.
     """
 
-    def __init__(self, connection: Connection, limit: float | None = STATEMENT) -> None:
+    def __init__(self, connection: Connection, limit: float | None = STATEMENT, *, alone: bool = True) -> None:
+        """`alone`: each statement is a transaction of its own."""
         self._connection = connection
         self._limit = limit
+        self._alone = alone
+        self._before = [] if alone else [_BEGIN]  # commands that go along with the next statement
+        self._savepoints = 0
+        self._over = alone
 
     async def run(self, statement: str, **params: object) -> int:
         """Carry out `statement` and give the number of rows it touched."""
-        with self._at(statement):
-            return (await _within(self._limit, self._connection.execute(statement, params))).rowcount
+        return (await self._ask(statement, params))[0]
 
     async def one(self, statement: str, **params: object) -> Row | None:
         """Give the first row, or None."""
-        with self._at(statement):
-            return await (await _within(self._limit, self._connection.execute(statement, params))).fetchone()
+        _, rows = await self._ask(statement, params)
+        return rows[0] if rows else None
 
     async def all(self, statement: str, **params: object) -> list[Row]:
         """Give every row."""
-        with self._at(statement):
-            cursor = await _within(self._limit, self._connection.execute(statement, params))
-            return cast("list[Row]", await cursor.fetchall())
+        _, rows = await self._ask(statement, params)
+        return cast("list[Row]", rows)
 
     async def many(self, statement: str, rows: Sequence[Mapping[str, object]]) -> None:
         """Carry out `statement` once for each of `rows`, without a round trip between."""
-        with self._at(statement):
-            async with self._connection.cursor() as cursor:
-                await _within(self._limit, cursor.executemany(statement, rows))
-
-    @contextlib.contextmanager
-    def _at(self, statement: str) -> Iterator[None]:
-        """Make ours what `statement` raises; one that writes and commits by itself may have done so unheard."""
         try:
             with translated():
-                yield
+                await self._catch_up()
+                async with self._connection.cursor() as cursor:
+                    await _within(self._limit, cursor.executemany(statement, rows))
         except StoreUnavailable as error:
-            connection = self._connection
-            unheard = connection.closed or isinstance(error.__cause__, LateError)
-            if unheard and connection.autocommit and _writes(statement):
+            raise self._known(error, statement) from error
+
+    async def last(self, statement: str, **params: object) -> int:
+        """Carry out the last `statement` of a transaction and commit, in one round trip; give the rows it touched."""
+        connection, before = self._connection, self._before
+        self._before, self._over = [], True
+        connection.warned = False
+        try:
+            touched, _ = await connection.ask(statement, params, limit=self._limit, before=before, after=(_COMMIT,))
+        except psycopg.Error as error:
+            if connection.closed or isinstance(error, _UNHEARD):
                 raise CommitUnknown from error
-            raise
+            raise _ours(error) from error
+        if connection.warned:  # the wait for the standby was cancelled: committed here, perhaps nowhere else
+            raise CommitUnknown
+        return touched
 
     @contextlib.asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:
         """Undo what happens inside when it raises, and only that; the transaction stays usable."""
-        with translated():
-            async with self._connection.transaction():
-                yield
+        self._savepoints += 1
+        name = b"savepoint_%d" % self._savepoints
+        begin = b"SAVEPOINT " + name
+        self._before.append(begin)
+        try:
+            yield
+        except BaseException:
+            if begin in self._before:  # nothing was asked since
+                del self._before[self._before.index(begin) :]
+            else:
+                self._before.clear()
+                await self._undo(b"ROLLBACK TO SAVEPOINT " + name, b"RELEASE SAVEPOINT " + name)
+            raise
+        if begin in self._before:
+            self._before.remove(begin)
+        else:
+            self._before.append(b"RELEASE SAVEPOINT " + name)
+
+    async def commit(self) -> None:
+        """Commit, if anything was asked and has not been committed; for `Store.tx`."""
+        if not self._over and _BEGIN not in self._before:
+            await _commit(self._connection, self._before, self._limit)
+
+    async def _ask(self, statement: str, params: dict[str, object]) -> tuple[int, Rows]:
+        before = self._before
+        if before:
+            self._before = []
+        try:
+            return await self._connection.ask(statement, params, limit=self._limit, before=before)
+        except psycopg.Error as error:
+            ours = _ours(error)
+            raise (self._known(ours, statement, error) if isinstance(ours, StoreUnavailable) else ours) from error
+
+    async def _catch_up(self) -> None:
+        """Do what was to go along with the next statement."""
+        if self._before:
+            before, self._before = self._before, []
+            await self._connection.command(*before, limit=self._limit)
+
+    async def _undo(self, *commands: bytes) -> None:
+        connection = self._connection
+        if not connection.closed:
+            try:
+                await connection.command(*commands, limit=STATEMENT)
+            except psycopg.Error:
+                await connection.close()
+
+    def _known(self, error: StoreError, statement: str, cause: BaseException | None = None) -> StoreError:
+        """Give what is known after a failure: of a statement that commits by itself perhaps nothing."""
+        unheard = self._connection.closed or isinstance(cause or error.__cause__, LateError)
+        return CommitUnknown() if unheard and self._alone and _writes(statement) else error
 
 
 class Store:
@@ -147,7 +196,7 @@ class Store:
             max_size=size,
             timeout=patience,
             reconnect_timeout=_RECONNECT,
-            kwargs={"row_factory": dict_row, "prepare_threshold": 0, "autocommit": True},
+            kwargs={"row_factory": dict_row, "prepare_threshold": None, "autocommit": True},
             configure=_configure,
             open=False,
         )
@@ -184,17 +233,15 @@ class Store:
         """
         connection = await self._take()
         try:
-            await connection.set_autocommit(False)
+            tx = Tx(connection, limit, alone=False)
             try:
-                yield Tx(connection, limit)
+                yield tx
             except BaseException as error:
                 await _roll_back(connection)
                 await _leave_if_read_only(connection, error)
                 raise
-            await _commit(connection, limit)
+            await tx.commit()
         finally:
-            if not connection.closed:
-                await connection.set_autocommit(True)
             await self._pool.putconn(connection)
 
     @contextlib.asynccontextmanager
@@ -303,8 +350,8 @@ async def _configure(connection: Connection) -> None:
     def note(notice: errors.Diagnostic) -> None:
         connection.warned = connection.warned or notice.severity_nonlocalized == "WARNING"
 
-    connection.prepared_max = _PREPARED
     connection.add_notice_handler(note)
+    connection.begin_to_ask()
 
 
 async def _within(limit: float | None, work: Awaitable[_T]) -> _T:
@@ -328,10 +375,10 @@ async def _lives(connection: Connection) -> bool:
     return not connection.closed
 
 
-async def _commit(connection: Connection, limit: float | None) -> None:
+async def _commit(connection: Connection, before: Sequence[bytes], limit: float | None) -> None:
     connection.warned = False
     try:
-        await _within(limit, connection.commit())
+        await connection.command(*before, _COMMIT, limit=limit)
     except psycopg.Error as error:
         if connection.closed or isinstance(error, _UNHEARD):
             raise CommitUnknown from error

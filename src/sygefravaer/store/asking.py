@@ -1,0 +1,254 @@
+# SPDX-License-Identifier: MPL-2.0
+"""
+One round trip: a statement to the server and its rows back, with as little between as there can be.
+
+psycopg's cursors make a dozen objects for each statement, and send BEGIN and the like in round trips of their own. Here
+a connection keeps what it knows of each statement (its name at the server, its columns) and sends along, in one
+pipeline, what is to be done before and after it. Values and rows are psycopg's, and so are connections and errors.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, Final, cast
+
+import psycopg
+from psycopg import errors, generators
+from psycopg.abc import PQGen
+from psycopg.adapt import PyFormat, Transformer
+from psycopg.pq import ExecStatus
+from psycopg.pq.abc import PGconn, PGresult
+from psycopg.rows import DictRow
+
+_PREPARED: Final = 500  # statements kept prepared per connection: more than the house has
+_PLACE: Final = re.compile(r"%(?:%|\((\w+)\)s)")
+_CANCEL: Final = 5.0  # seconds for the server to end what was cancelled
+_FAILED: Final = frozenset({ExecStatus.FATAL_ERROR, ExecStatus.PIPELINE_ABORTED})
+_READ: Final = 1  # psycopg's word for a socket that can be read,
+_WRITE: Final = 2  # and for one that can be written
+
+Rows = list[dict[str, Any]]
+
+
+class LateError(psycopg.OperationalError):
+    """The server did not answer in time."""
+
+
+class Connection(psycopg.AsyncConnection[DictRow]):
+    """
+    A connection that keeps what it knows of its statements.
+
+    It notes whether the server has warned since it was last asked.
+    """
+
+    warned: bool = False
+
+    def begin_to_ask(self) -> None:
+        """Be ready for `ask`; nothing has been asked."""
+        self._transformer = Transformer(self)
+        self._names: dict[tuple[str, tuple[int, ...]], bytes] = {}
+        self._columns: dict[bytes, tuple[str, ...]] = {}
+        self._loop = asyncio.get_running_loop()
+
+    async def ask(
+        self,
+        statement: str,
+        params: dict[str, object],
+        *,
+        limit: float | None,
+        before: Sequence[bytes] = (),
+        after: Sequence[bytes] = (),
+    ) -> tuple[int, Rows]:
+        """
+        Carry out a statement; give the number of rows it touched, and the rows it gave.
+
+        `before` and `after` are commands without values, which go in the same round trip. What follows a failure is
+        not done. Raises what the server says, and `LateError` when it has said nothing for `limit` seconds.
+        """
+        query, order = _plan(statement)
+        values, kinds, formats = self._dumped([params[name] for name in order])
+        name = self._names.get((statement, kinds))
+        if name is None:
+            name = await self._named(statement, query, kinds, before, limit)
+            before = ()
+        pgconn = self.pgconn
+        if not before and not after:
+            pgconn.send_query_prepared(name, values, param_formats=formats)
+            result = _whole(await self._wait(generators.execute(pgconn), limit))
+        else:
+            pgconn.enter_pipeline_mode()
+            for command in before:
+                pgconn.send_query_params(command, None)
+            pgconn.send_query_prepared(name, values, param_formats=formats)
+            for command in after:
+                pgconn.send_query_params(command, None)
+            results = await self._synced(len(before) + 1 + len(after), limit)
+            result = results[len(before)]
+        if result.status != ExecStatus.TUPLES_OK:
+            return result.command_tuples or 0, []
+        return result.ntuples, self._loaded(name, result)
+
+    async def command(self, *commands: bytes, limit: float | None) -> None:
+        """Carry out commands without values in one round trip."""
+        pgconn = self.pgconn
+        if len(commands) == 1:
+            pgconn.send_query(commands[0])
+            _whole(await self._wait(generators.execute(pgconn), limit))
+            return
+        pgconn.enter_pipeline_mode()
+        for each in commands:
+            pgconn.send_query_params(each, None)
+        await self._synced(len(commands), limit)
+
+    async def _named(
+        self, statement: str, query: bytes, kinds: tuple[int, ...], before: Sequence[bytes], limit: float | None
+    ) -> bytes:
+        if before:
+            await self.command(*before, limit=limit)
+        if len(self._names) >= _PREPARED:
+            self._names.clear()
+            self._columns.clear()
+            await self.command(b"DEALLOCATE ALL", limit=limit)
+        name = b"s%d" % len(self._names)
+        self.pgconn.send_prepare(name, query, param_types=kinds)
+        _whole(await self._wait(generators.execute(self.pgconn), limit))
+        self._names[statement, kinds] = name
+        return name
+
+    def _dumped(self, values: list[object]) -> tuple[Sequence[Any] | None, tuple[int, ...], Sequence[Any] | None]:
+        if not values:
+            return None, (), None
+        transformer = self._transformer
+        dumped = transformer.dump_sequence(values, [PyFormat.AUTO] * len(values))
+        return dumped, transformer.types or (), transformer.formats
+
+    def _loaded(self, name: bytes, result: PGresult) -> Rows:
+        columns = self._columns.get(name)
+        if columns is None:
+            columns = self._columns[name] = tuple(
+                cast("bytes", result.fname(i)).decode() for i in range(result.nfields)
+            )
+        transformer = self._transformer
+        transformer.set_pgresult(result)
+        return [dict(zip(columns, values, strict=True)) for values in transformer.load_rows(0, result.ntuples, tuple)]
+
+    async def _synced(self, number: int, limit: float | None) -> list[PGresult]:
+        """Wait for the results of a pipeline; raise the first failure among them, when the pipeline is at its end."""
+        pgconn = self.pgconn
+        pgconn.pipeline_sync()
+        try:
+            results: list[PGresult] = await self._wait(_pipelined(pgconn, number), limit)
+        finally:
+            self._leave_pipeline()
+        for result in results:
+            if result.status in _FAILED:
+                raise errors.error_from_result(result)
+        return results
+
+    def _leave_pipeline(self) -> None:
+        try:
+            self.pgconn.exit_pipeline_mode()
+        except psycopg.Error:  # something of it is still to come
+            self.pgconn.finish()
+
+    async def _wait(self, gen: PQGen[Any], limit: float | None) -> Any:
+        """Wait for the server; of who is late or cancelled the statement is cancelled too, or the connection goes."""
+        try:
+            wanted = next(gen)
+        except StopIteration as end:
+            return end.value
+        try:
+            return await self._waited(gen, wanted, limit)
+        except (asyncio.CancelledError, LateError):
+            await self._cancelled(gen)
+            raise
+
+    async def _waited(self, gen: PQGen[Any], wanted: int, limit: float | None) -> Any:
+        loop, socket = self._loop, self.pgconn.socket
+        turn = _Turn(loop.create_future())
+        timer = None if limit is None else loop.call_later(limit, turn.late)
+        loop.add_reader(socket, turn.can, _READ)
+        try:
+            while True:
+                if wanted & _WRITE:
+                    loop.add_writer(socket, turn.can, _WRITE)
+                await turn.future
+                if wanted & _WRITE:
+                    loop.remove_writer(socket)
+                ready, turn.ready, turn.future = turn.ready, 0, loop.create_future()
+                wanted = gen.send(ready)
+        except StopIteration as end:
+            return end.value
+        finally:
+            loop.remove_reader(socket)
+            if wanted & _WRITE:
+                loop.remove_writer(socket)
+            if timer is not None:
+                timer.cancel()
+
+    async def _cancelled(self, gen: PQGen[Any]) -> None:
+        try:
+            await self.cancel_safe(timeout=_CANCEL)
+            await self._waited(gen, _READ, _CANCEL)
+        except psycopg.errors.QueryCanceled:
+            pass  # as it should be
+        except BaseException as error:
+            self.pgconn.finish()  # nobody knows what it is doing
+            if not isinstance(error, psycopg.Error | OSError):
+                raise
+
+
+class _Turn:
+    """What a statement waits for: the socket, or its time."""
+
+    __slots__ = ("future", "ready")
+
+    def __init__(self, future: asyncio.Future[None]) -> None:
+        self.future = future
+        self.ready = 0
+
+    def can(self, what: int) -> None:
+        self.ready |= what
+        if not self.future.done():
+            self.future.set_result(None)
+
+    def late(self) -> None:
+        if not self.future.done():
+            self.future.set_exception(LateError())
+
+
+def _pipelined(pgconn: PGconn, number: int) -> PQGen[list[PGresult]]:
+    results = []
+    yield from generators.send(pgconn)
+    for _ in range(number):
+        found = yield from generators.fetch_many(pgconn)
+        results.append(_only(found))
+    yield from generators.fetch(pgconn)
+    return results
+
+
+def _only(results: Sequence[PGresult]) -> PGresult:
+    if not results:
+        raise psycopg.OperationalError("the connection is lost")
+    return results[-1]
+
+
+def _whole(results: Sequence[PGresult]) -> PGresult:
+    for result in results:
+        if result.status in _FAILED:
+            raise errors.error_from_result(result)
+    return _only(results)
+
+
+@lru_cache(maxsize=1000)
+def _plan(statement: str) -> tuple[bytes, tuple[str, ...]]:
+    """Write a statement as PostgreSQL has it, with numbers for names; give the names in their order."""
+    order: dict[str, str] = {}
+
+    def place(found: re.Match[str]) -> str:
+        return "%" if found[1] is None else order.setdefault(found[1], f"${len(order) + 1}")
+
+    return _PLACE.sub(place, statement).encode(), tuple(order)
