@@ -12,7 +12,6 @@ is what decides how many messages per second so many processors carry at most.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import os
 import tempfile
 from collections import Counter
