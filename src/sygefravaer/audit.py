@@ -214,8 +214,10 @@ _SEALED: Final = ("audit_id", *_TYPES)
 
 _LOCK: Final = "SELECT pg_try_advisory_xact_lock(hashtextextended('audit sealer ' || current_schema, 0)) AS held"
 _HEAD: Final = "SELECT seq, chain FROM audit WHERE seq IS NOT NULL ORDER BY seq DESC LIMIT 1"
+_AS_TEXT: Final = {"uuid": "{0}::text AS {0}", "bytea": "encode({0}, 'hex') AS {0}"}  # as _plain would make of it
 _UNSEALED: Final = f"""
-SELECT {", ".join(_SEALED)} FROM audit WHERE seq IS NULL ORDER BY audit_id LIMIT %(limit)s"""
+SELECT {", ".join(_AS_TEXT.get(_TYPES.get(name, ""), "{0}").format(name) for name in _SEALED)}
+FROM audit WHERE seq IS NULL ORDER BY audit_id LIMIT %(limit)s"""
 _SEAL: Final = """
 UPDATE audit SET seq = sealed.seq, chain = sealed.chain, sealed_at = %(now)s
 FROM unnest(%(ids)s::bigint[], %(seqs)s::bigint[], %(chains)s::bytea[]) AS sealed (audit_id, seq, chain)
@@ -256,11 +258,15 @@ def read_key(path: Path) -> bytes:
 def _link(key: bytes, before: bytes, seq: int, row: Row) -> bytes:
     """Chain one row to the one before it: everything it says, its number and its place."""
     said = [seq, *(_plain(row[name]) for name in _SEALED)]
-    text = json.dumps(said, ensure_ascii=True, separators=(",", ":"), sort_keys=True)
-    return hmac.digest(key, before + text.encode(), "sha256")
+    return hmac.digest(key, before + _written(said).encode(), "sha256")
+
+
+_written: Final = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"), sort_keys=True).encode
 
 
 def _plain(value: object) -> object:
+    if value is None or isinstance(value, str):
+        return value
     if isinstance(value, bytes):
         return value.hex()
     if isinstance(value, datetime):

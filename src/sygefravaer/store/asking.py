@@ -46,6 +46,10 @@ class Connection(psycopg.AsyncConnection[DictRow]):
 
     warned: bool = False
 
+    _socket: int | None = None
+    _answer: asyncio.Future[None] | None = None
+    _heard_of: int = 0
+
     def begin_to_ask(self) -> None:
         """Be ready for `ask`; nothing has been asked."""
         self._transformer = Transformer(self)
@@ -152,6 +156,7 @@ class Connection(psycopg.AsyncConnection[DictRow]):
         try:
             self.pgconn.exit_pipeline_mode()
         except psycopg.Error:  # something of it is still to come
+            self._hush()
             self.pgconn.finish()
 
     async def _wait(self, gen: PQGen[Any], limit: float | None) -> Any:
@@ -167,27 +172,72 @@ class Connection(psycopg.AsyncConnection[DictRow]):
             raise
 
     async def _waited(self, gen: PQGen[Any], wanted: int, limit: float | None) -> Any:
-        loop, socket = self._loop, self.pgconn.socket
-        turn = _Turn(loop.create_future())
-        timer = None if limit is None else loop.call_later(limit, turn.late)
-        loop.add_reader(socket, turn.can, _READ)
+        loop = self._loop
+        timer = None if limit is None else loop.call_later(limit, self._late)
+        self._heard_of = 0
+        self._answer = loop.create_future()
+        self._listen(wanted)
         try:
             while True:
-                if wanted & _WRITE:
-                    loop.add_writer(socket, turn.can, _WRITE)
-                await turn.future
-                if wanted & _WRITE:
-                    loop.remove_writer(socket)
-                ready, turn.ready, turn.future = turn.ready, 0, loop.create_future()
+                await self._answer
+                ready, self._heard_of, self._answer = self._heard_of, 0, loop.create_future()
                 wanted = gen.send(ready)
+                if wanted & _WRITE:
+                    self._listen(wanted)
         except StopIteration as end:
             return end.value
         finally:
-            loop.remove_reader(socket)
-            if wanted & _WRITE:
-                loop.remove_writer(socket)
+            self._answer = None
             if timer is not None:
                 timer.cancel()
+            if self.closed:  # its number may be another's by now
+                self._hush()
+
+    # The loop watches the socket all the time, also of a connection that nobody uses: beginning and ending for each
+    # statement would cost more than the statement. psycopg's own waiting, and the end, come after a hush.
+
+    def _listen(self, wanted: int = _READ) -> None:
+        if self._socket is None:
+            self._socket = self.pgconn.socket
+            self._loop.add_reader(self._socket, self._can_read)
+        if wanted & _WRITE:
+            self._loop.add_writer(self._socket, self._can_write)
+
+    def _hush(self) -> None:
+        if self._socket is not None:
+            self._loop.remove_reader(self._socket)
+            self._loop.remove_writer(self._socket)
+            self._socket = None
+
+    def _can_read(self) -> None:
+        if self._answer is None:  # nothing was asked: mostly the server says farewell, and who takes it sees that
+            self._hush()
+        else:
+            self._heard(_READ)
+
+    def _can_write(self) -> None:
+        if self._socket is not None:
+            self._loop.remove_writer(self._socket)
+        self._heard(_WRITE)
+
+    def _heard(self, what: int) -> None:
+        self._heard_of |= what
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_result(None)
+
+    def _late(self) -> None:
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_exception(LateError())
+
+    async def wait(self, *args: Any, **options: Any) -> Any:
+        """Wait as psycopg does, for what is not asked by `ask`."""
+        self._hush()
+        return await super().wait(*args, **options)
+
+    async def close(self) -> None:
+        """Close it."""
+        self._hush()
+        await super().close()
 
     async def _cancelled(self, gen: PQGen[Any]) -> None:
         try:
@@ -196,28 +246,10 @@ class Connection(psycopg.AsyncConnection[DictRow]):
         except psycopg.errors.QueryCanceled:
             pass  # as it should be
         except BaseException as error:
+            self._hush()
             self.pgconn.finish()  # nobody knows what it is doing
             if not isinstance(error, psycopg.Error | OSError):
                 raise
-
-
-class _Turn:
-    """What a statement waits for: the socket, or its time."""
-
-    __slots__ = ("future", "ready")
-
-    def __init__(self, future: asyncio.Future[None]) -> None:
-        self.future = future
-        self.ready = 0
-
-    def can(self, what: int) -> None:
-        self.ready |= what
-        if not self.future.done():
-            self.future.set_result(None)
-
-    def late(self) -> None:
-        if not self.future.done():
-            self.future.set_exception(LateError())
 
 
 def _pipelined(pgconn: PGconn, number: int) -> PQGen[list[PGresult]]:
