@@ -65,6 +65,7 @@ class Ledger:
         """
         async with self._store.tx() as tx:
             element = await self._given(tx, call, apply)
+            failpoint.reach("ledger.before_commit")
         failpoint.reach("ledger.after_commit")
         return element
 
@@ -83,8 +84,7 @@ class Ledger:
         except Refused as refusal:
             receipt = kvittering_fejl(refusal.code)
         element = _response(call, receipt)
-        failpoint.reach("ledger.before_commit")
-        await tx.last(_KEEP, receipt=self._vault.seal(element, context=context), **key)
+        tx.last(_KEEP, receipt=self._vault.seal(element, context=context), **key)
         return element
 
 

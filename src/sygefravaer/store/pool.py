@@ -85,7 +85,7 @@ class Tx:
         self._alone = alone
         self._before = [] if alone else [_BEGIN]  # commands that go along with the next statement
         self._savepoints = 0
-        self._over = alone
+        self._last: tuple[str, dict[str, object]] | None = None
 
     async def run(self, statement: str, **params: object) -> int:
         """Carry out `statement` and give the number of rows it touched."""
@@ -111,20 +111,9 @@ class Tx:
         except StoreUnavailable as error:
             raise self._known(error, statement) from error
 
-    async def last(self, statement: str, **params: object) -> int:
-        """Carry out the last `statement` of a transaction and commit, in one round trip; give the rows it touched."""
-        connection, before = self._connection, self._before
-        self._before, self._over = [], True
-        connection.warned = False
-        try:
-            touched, _ = await connection.ask(statement, params, limit=self._limit, before=before, after=(_COMMIT,))
-        except psycopg.Error as error:
-            if connection.closed or isinstance(error, _UNHEARD):
-                raise CommitUnknown from error
-            raise _ours(error) from error
-        if connection.warned:  # the wait for the standby was cancelled: committed here, perhaps nowhere else
-            raise CommitUnknown
-        return touched
+    def last(self, statement: str, **params: object) -> None:
+        """Leave `statement` for the end of the transaction: it goes in one round trip with the commit."""
+        self._last = (statement, params)
 
     @contextlib.asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:
@@ -148,14 +137,30 @@ class Tx:
             self._before.append(b"RELEASE SAVEPOINT " + name)
 
     async def commit(self) -> None:
-        """Commit, if anything was asked and has not been committed; for `Store.tx`."""
-        if not self._over and _BEGIN not in self._before:
-            await _commit(self._connection, self._before, self._limit)
+        """Commit what was asked, if anything was; for `Store.tx`."""
+        connection, before = self._connection, self._before
+        if self._last is None and _BEGIN in before:
+            return
+        connection.warned = False
+        try:
+            if self._last is None:
+                await connection.command(*before, _COMMIT, limit=self._limit)
+            else:
+                await connection.ask(*self._last, limit=self._limit, before=before, after=(_COMMIT,))
+        except psycopg.Error as error:
+            if connection.closed or isinstance(error, _UNHEARD):
+                raise CommitUnknown from error
+            await _roll_back(connection)
+            raise _ours(error) from error
+        if connection.warned:  # the wait for the standby was cancelled: committed here, perhaps nowhere else
+            raise CommitUnknown
 
     async def _ask(self, statement: str, params: dict[str, object]) -> tuple[int, Rows]:
         before = self._before
         if before:
             self._before = []
+        if self._last is not None:
+            raise RuntimeError("A statement follows the last one of its transaction.")
         try:
             return await self._connection.ask(statement, params, limit=self._limit, before=before)
         except psycopg.Error as error:
@@ -373,19 +378,6 @@ async def _lives(connection: Connection) -> bool:
         except psycopg.Error:
             await connection.close()
     return not connection.closed
-
-
-async def _commit(connection: Connection, before: Sequence[bytes], limit: float | None) -> None:
-    connection.warned = False
-    try:
-        await connection.command(*before, _COMMIT, limit=limit)
-    except psycopg.Error as error:
-        if connection.closed or isinstance(error, _UNHEARD):
-            raise CommitUnknown from error
-        await _roll_back(connection)
-        raise _ours(error) from error
-    if connection.warned:  # the wait for the standby was cancelled: committed here, perhaps nowhere else
-        raise CommitUnknown
 
 
 async def _roll_back(connection: Connection) -> None:
