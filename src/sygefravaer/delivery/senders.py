@@ -40,7 +40,9 @@ class Senders:
     @contextlib.asynccontextmanager
     async def turn(self, sender: str) -> AsyncIterator[None]:
         """Wait for a turn of this sender's, and keep it for the block."""
-        turns = self._turns.setdefault(sender, asyncio.Semaphore(self._at_a_time))
+        turns = self._turns.get(sender)
+        if turns is None:
+            turns = self._turns[sender] = asyncio.Semaphore(self._at_a_time)
         self._inside[sender] = self._inside.get(sender, 0) + 1
         try:
             async with turns:
@@ -97,7 +99,9 @@ class Crowds:
     @contextlib.asynccontextmanager
     async def place(self, *key: Hashable) -> AsyncIterator[Heard]:
         """Have a place in the crowd of this key for the block, which says whether an answer came."""
-        crowd = self._known.setdefault(key, Crowd(self._most))
+        crowd = self._known.get(key)
+        if crowd is None:
+            crowd = self._known[key] = Crowd(self._most)
         await crowd.enter(self._patience)
         begun, heard = monotonic(), Heard()
         try:
