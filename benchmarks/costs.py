@@ -42,9 +42,9 @@ class Cost:
         return sum(self.spent.values())
 
 
-async def measure(stand: Stand, messages: int = MESSAGES, rate: float = RATE) -> list[Cost]:
+async def measure(stand: Stand, messages: int = MESSAGES, rate: float = RATE, *, warm: int = WARM) -> list[Cost]:
     """Give the costs at a rate, and of a sender that asks as soon as it is answered."""
-    await _spent(stand, "warming up", seconds=WARM / rate, rate=rate)
+    await _spent(stand, "warming up", seconds=warm / rate, rate=rate)
     return [
         await _spent(stand, f"at {rate:.0f}/s", seconds=messages / rate, rate=rate),
         await _spent(stand, "8 connections", seconds=messages / 100),
