@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help venv sandbox test codes lifecycles ordeal check fmt bench backlog soak lock scenarios
+.PHONY: help venv sandbox test coverage codes lifecycles ordeal check fmt bench backlog soak lock scenarios
 
 help: ## show this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -23,7 +23,10 @@ venv: $(STAMP) ## set up the virtual environment, start nothing
 sandbox: $(STAMP) ## start everything on this machine: gateway, KSD, two jobcentres, PostgreSQL
 	@$(BIN)/sygefravaer sandbox up
 
-test: $(STAMP) ## run all tests, with the branch coverage of every process
+test: $(STAMP) ## run all tests
+	@$(BIN)/python -m pytest -n 3 --dist worksteal
+
+coverage: $(STAMP) ## run all tests, with the branch coverage of every process, about twice as long
 	@$(BIN)/coverage erase
 	@$(BIN)/coverage run -m pytest -n 2 --dist worksteal
 	@$(BIN)/coverage combine --quiet

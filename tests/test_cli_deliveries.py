@@ -12,6 +12,7 @@ from uuid import uuid4
 import pytest
 from click.testing import CliRunner
 
+from conversing import ANSWER, EVENT, answer, event, say
 from corridor import SYSTEMS, VIBORG, Corridor, besked_id, message
 from switching import NEW, OLD, change, down, later, refuse, rest, silent
 from sygefravaer.app import PLATFORM
@@ -21,8 +22,6 @@ from sygefravaer.errors import Refused
 from sygefravaer.lanes import Lanes
 from sygefravaer.store import Store, migrate
 from sygefravaer.vault import Vault
-
-EVENT = "SendHaendelseSygefravaerssag"
 
 
 class Desk:
@@ -167,10 +166,11 @@ async def test_route_is_planned_and_set(desk):
     """The plan shows what moves, what stays, what is parked and what is talked about; the change does what it showed."""
     corridor = desk.corridor
     heard, lane = message(EVENT, NemrefusionsID=uuid4()), uuid4()
-    answered = message(EVENT, NemrefusionsID=uuid4())
-    await corridor.send(EVENT, heard)
-    await corridor.send(EVENT, answered)
-    await corridor.send("SendForretningsSvar", message("SendForretningsSvar", ReferenceBeskedID=besked_id(answered)))
+    answered, assessed = event(uuid4()), event(uuid4())
+    for each in (heard, answered, assessed):
+        await corridor.send(EVENT, each)
+    await corridor.send(ANSWER, answer(answered))
+    await corridor.send(ANSWER, say(answer(assessed), ForretningsValideringsKode="MODTAGET"))  # no end
     (stuck,) = await parked(corridor, message(EVENT, NemrefusionsID=uuid4()))
     corridor.receivers[OLD].raw = silent
     stays = [message(EVENT, NemrefusionsID=lane) for _ in range(2)]
@@ -182,7 +182,10 @@ async def test_route_is_planned_and_set(desk):
     asked = ("routes", "plan", "--municipality", VIBORG, "--to", NEW, "--from", "2026-03-02")
     plan = await desk.told(*asked, "--finish-days", 3)
     text = await desk.run(*asked, "--finish-days", 3)
-    number = {name: (await corridor.stored(each))["message_id"] for name, each in (("moves", moves), ("heard", heard))}
+    number = {
+        name: (await corridor.stored(each))["message_id"]
+        for name, each in (("moves", moves), ("heard", heard), ("assessed", assessed))
+    }
 
     done = await desk.told("routes", "set", "--run", plan["plan"], "--who", "drift")
     await later(corridor)
@@ -191,9 +194,9 @@ async def test_route_is_planned_and_set(desk):
     assert [one["message_id"] for one in plan["moves"]["first"]] == [number["moves"]]
     assert [one["besked_id"] for one in plan["stays"]["first"]] == [str(besked_id(each)) for each in stays]
     assert [(one["message_id"], one["why"]) for one in plan["parked"]["first"]] == [(stuck, "Client")]
-    assert [one["message_id"] for one in plan["conversations"]["first"]] == [number["heard"]]
+    assert [one["message_id"] for one in plan["conversations"]["first"]] == [number["heard"], number["assessed"]]
     assert plan["warnings"] == ["The new system has no agreement with the municipality on that day: it cannot answer."]
-    assert "1 open conversations, which stay with the old system" in text.output
+    assert "2 open conversations, which stay with the old system" in text.output
     assert corridor.receivers[NEW].came == [besked_id(moves)]
     (route,) = [one for one in routes if one["service"] == "SygefravaerJC" and one["route"] == done["route"]]
     assert (route["system"], route["finish_days"], route["valid_to"]) == (str(SYSTEMS[NEW]), 3, None)
@@ -280,7 +283,7 @@ async def test_who_owes_what_is_listed_and_told(desk):
     ]
     assert [one["message_id"] for one in mine] == [number]
     assert OLD in shown.stdout
-    assert await desk.error("obligations", "tell", number, "--by", "0101010000") == "WordsHoldNumber"
-    assert await desk.told("obligations", "tell", number, "--by", "drift") == {"told": number}
-    assert await desk.error("obligations", "tell", number, "--by", "drift", code=1) == "NothingOwed"
+    assert await desk.error("obligations", "tell", number, "--who", "0101010000") == "WordsHoldNumber"
+    assert await desk.told("obligations", "tell", number, "--who", "drift") == {"told": number}
+    assert await desk.error("obligations", "tell", number, "--who", "drift", code=1) == "NothingOwed"
     assert (await desk.run("obligations", "list", "--kind", "unheard")).stdout == "None.\n"

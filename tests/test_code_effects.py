@@ -1,7 +1,12 @@
 # SPDX-License-Identifier: MPL-2.0
-"""Every code of every list has the effect that the domain gives it, seen in messages over the wire."""
+"""
+The codes of every list have the effects that the domain gives them, seen in messages over the wire.
+
+Here some of each list on each side, by lot; `make codes` looks at every one before it exchanges any.
+"""
 
 import itertools
+import random
 
 import pytest
 
@@ -12,6 +17,8 @@ from sygefravaer.contract.coded import list_names
 pytestmark = pytest.mark.long
 
 FACETS = effects.load()
+SEED, CODES = 2090, 4
+"""How many codes of a list are looked at on each side, and what they are drawn by."""
 PLAYED = [
     (name, side)
     for name in effects.lists()
@@ -26,9 +33,12 @@ def stage(embedded, tmp_path, tmp_path_factory):
 
 
 @pytest.mark.parametrize(("name", "side"), PLAYED, ids=str)
-async def test_every_code_of_a_list_has_its_effects(stage, name, side):
+async def test_codes_have_their_effects(stage, name, side):
     """What each driver sees of each code is what the table says."""
-    assert await effects.findings(stage, effects.of(name, sides=(side,))) == []
+    kodes = sorted({kode for _, kode in effects.of(name, sides=(side,))})
+    drawn = random.Random(f"{SEED} {name} {side}").sample(kodes, min(CODES, len(kodes)))
+
+    assert await effects.findings(stage, effects.of(name, drawn, sides=(side,))) == []
 
 
 def test_every_code_is_looked_at_over_the_wire():

@@ -2,8 +2,8 @@
 """
 Random lives of cases through the real services: afterwards both sides say the same, and nothing was done that may not be.
 
-What a run is stands in `lifecycles`. `make lifecycles` lives two hundred of them; here are twenty, the lives that are
-told beforehand, and the faults that the judge has to find.
+What a run is stands in `lifecycles`. `make lifecycles` lives two hundred of them; here are twenty shorter ones, the
+lives that are told beforehand, and the faults that the judge has to find.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from lifecycles import rows, scripts
 from lifecycles.check import Disagreement
 from lifecycles.closing import close, come_to_rest
 from lifecycles.faults import FAULTS
-from lifecycles.running import HABITS, SEED, STEPS, Runs
+from lifecycles.running import HABITS, SEED, Runs
 from lifecycles.world import FIRST, Run, World
 
 pytestmark = pytest.mark.long
 
-RUNS = 20
+RUNS, STEPS = 20, 20
 SURELY = ("reported", "form", "asked, LOEBENDE", "granted", "recovered", "moved", "VURDERER_FORLAENGELSE", "AFSLUTTET")
 """What twenty lives visit by chance; every row is visited by the lives that are told beforehand."""
 
@@ -53,11 +53,11 @@ def live(fault, run):
 
 @pytest.mark.timeout(900)
 def test_random_lives_end_in_agreement(embedded, pki, record_property):
-    """Twenty lives of fifty steps; which rows they visited is told in the summary."""
+    """Twenty lives of twenty steps; which rows they visited is told in the summary."""
     runs = Runs(server=embedded, pki=pki)
-    runs.lives(RUNS, seed=SEED)
+    runs.lives(RUNS, steps=STEPS, seed=SEED)
     record_property("summary", runs.report())
-    assert runs.whole() == RUNS
+    assert runs.whole(STEPS) == RUNS
     assert max(runs.steps) == STEPS
     assert set(SURELY) <= {name for name, number in runs.found.items() if number}
 

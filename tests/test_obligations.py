@@ -6,10 +6,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from datetime import UTC, date, datetime, timedelta
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 
+from conversing import ANSWER, EVENT, answer, event, final, say
 from corridor import SYSTEMS, VIBORG, Corridor, besked_id, fine, message
 from switching import refuse
 from sygefravaer.contract import conversations
@@ -22,7 +23,6 @@ from sygefravaer.delivery.story import story
 from sygefravaer.errors import NoSuchMessage, NothingOwed, Refused
 from sygefravaer.lanes import Lanes
 
-EVENT, ANSWER = "SendHaendelseSygefravaerssag", "SendForretningsSvar"
 REQUEST, EXTENSION = "SendAnmodningForlaengelse", "SendForretningsSvarForlaengelse"
 NOW = datetime(2026, 3, 2, 9, tzinfo=UTC)  # a Monday
 TUESDAY_ENDS = datetime(2026, 3, 3, 23, tzinfo=UTC)
@@ -33,45 +33,6 @@ async def corridor(make_store, vault, clock, pki):
     store = await make_store("agreements", "audit", "lanes", "delivery", size=8)
     async with Corridor(store, vault, clock, pki, budget=10, lanes=Lanes(jitter=lambda: 1.0)) as made:
         yield made
-
-
-def say(envelope, **fields):
-    """Set elements of the body by name, the last of each name, and give the envelope."""
-    for name, value in fields.items():
-        list(envelope.iter(f"{{*}}{name}"))[-1].text = str(value)
-    return envelope
-
-
-def event(case: UUID, version: int = 1, kind: str = "OPRETTET"):
-    return say(message(EVENT, NemrefusionsID=case), SagsID=case, SagsVersion=version, Haendelsestype=kind)
-
-
-def final(name: str, question, **fields):
-    """Make an answer that is a no: the shortest final one."""
-    case = next(question.iter("{*}NemrefusionsID")).text
-    made = message(name, ReferenceBeskedID=besked_id(question), NemrefusionsID=case)
-    say(made, ForretningsValideringsKode="AFVIST", **fields)
-    code = next(made.iter("{*}ForretningsValideringsKode"))
-    if name == ANSWER:
-        listed = code.makeelement(code.tag.replace("ForretningsValideringsKode", "FejlListe"))
-        fejl = listed.makeelement(code.tag.replace("ForretningsValideringsKode", "Fejl"))
-        for tag, text in (("FejlKode", "B101"), ("FejlTekst", "Anden kommune")):
-            one = listed.makeelement(code.tag.replace("ForretningsValideringsKode", tag))
-            one.text = text
-            fejl.append(one)
-        listed.append(fejl)
-        code.addnext(listed)
-    else:
-        reason = made.makeelement(
-            next(made.iter("{*}VurderingsDato")).tag.replace("VurderingsDato", "Afvisningsaarsag")
-        )
-        reason.text = "INGEN_GRUND_OPFYLDT"
-        next(made.iter("{*}VurderingsDato")).addprevious(reason)
-    return made
-
-
-def answer(question, version: int = 1, **fields):
-    return final(ANSWER, question, SagsID=next(question.iter("{*}SagsID")).text, SagsVersion=version, **fields)
 
 
 async def sent(corridor, name, envelope):

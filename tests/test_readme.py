@@ -39,6 +39,13 @@ def _lines(kind: str) -> list[str]:
     return [block.removeprefix("$ ").replace("\\\n", " ") for tag, block in BLOCKS if tag == kind]
 
 
+def test_fifty_citizens_are_there(place):
+    """As many as the text says."""
+    told = json.loads((place / ".sandbox" / "sandbox.json").read_text("utf-8"))
+
+    assert len({case["cpr"] for case in told["cases"]}) == 50
+
+
 def test_the_readme_has_what_is_tested():
     """Nothing here passes because nothing is there."""
     assert [kind for kind, _ in BLOCKS] == ["call", "curl", "call", "life", "life", "life", "python"]

@@ -39,6 +39,7 @@ from sygefravaer.store import EmbeddedServer, Store
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 VIBORG = "29189846"
+CITIZENS = 27  # each course in both municipalities, and one who is ill from two employers
 NAMES = [spec.name for spec in PARTS]
 
 
@@ -94,7 +95,7 @@ async def up() -> AsyncIterator[Up]:
     with short_directory() as directory:
         layout = Layout(directory / "sandbox")
         said: list[str] = []
-        sandbox = Sandbox(layout, port=0, admin_port=0, say=said.append)
+        sandbox = Sandbox(layout, port=0, admin_port=0, say=said.append, count=CITIZENS)
         async with sandbox.running() as summary:
             yield Up(layout, summary, said)
         await EmbeddedServer(layout.database).remove()
@@ -128,7 +129,7 @@ async def test_it_says_what_a_stranger_needs(up: Up) -> None:
     for system in told["systems"]:
         assert set(system) == {"name", "role", "uuid", "municipalities", "cert", "key", "p12", "p12_password"}
         assert all(Path(system[file]).is_file() for file in ("cert", "key", "p12"))
-    assert len({case["cpr"] for case in told["cases"]}) == 50 < len(told["cases"])
+    assert len({case["cpr"] for case in told["cases"]}) == CITIZENS < len(told["cases"])
     assert all(
         set(case) == {"cpr", "sags_id", "nemrefusions_id", "municipality_cvr", "state"} for case in told["cases"]
     )
@@ -507,6 +508,7 @@ async def test_ctrl_c_takes_everything_down() -> None:
         layout = Layout(directory / "sandbox")
         child = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "sygefravaer", "sandbox", "up", "--json", "--port", "0", "--admin-port", "0"),
+            *("--citizens", "2"),
             *("--dir", str(layout.directory)),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
@@ -776,7 +778,7 @@ async def test_nobody_at_all_and_some_later() -> None:
                 return bool((await nobody.knock("supervisor", "status"))["conversation"] == "done")
 
             await eventually(done, 40)
-            for count in (10, 60):
+            for count in (2, 12):
                 cases.write(layout, cases.People(count=count))
                 assert await cases.open_all(layout, print)
                 known = (await nobody.knock("ksd", "cases", limit=100))["cases"]

@@ -31,6 +31,7 @@ from sygefravaer.client import Client, client_tls
 from sygefravaer.clock import Clock, MovableClock, SystemClock
 from sygefravaer.config import Config, Database, Kind, Surroundings, Time
 from sygefravaer.contract.operations import Environment, Service
+from sygefravaer.contract.plain import to_plain
 from sygefravaer.control import Act, Door, Fields, Json, clock_act, head, offered
 from sygefravaer.delivery import Clients, Delivery, obligations
 from sygefravaer.endpoint import App, HttpDoor, Peers, Server, server_tls
@@ -323,7 +324,7 @@ class GatewayPart(Part):
             """
             after, limit = given.number("after", 0, most=sys.maxsize), given.number("limit", 1000, most=10_000)
             given.done()
-            return {"messages": [plain(row) for row in await carrier.accepted(after=after, limit=limit)]}
+            return {"messages": [to_plain(row) for row in await carrier.accepted(after=after, limit=limit)]}
 
         async def owed(given: Fields) -> Json:
             """
@@ -344,11 +345,6 @@ class GatewayPart(Part):
             return {"obligations": [one.plain(now) for one in found]}
 
         return {"health": health, "due": due, **offered({"accepted": accepted, "obligations": owed})}
-
-
-def plain(row: Mapping[str, object]) -> Json:
-    """Give a row as JSON has it."""
-    return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in row.items()}
 
 
 class AdminPart(Part):

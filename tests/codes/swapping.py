@@ -191,10 +191,11 @@ class Harness:
 
         return Anew(self.server, self.directory, self.directory / "pki")
 
-    def warm_up(self) -> list[object]:
-        """Start the server, and look at one code on each side: everything is imported, and nothing may be missed."""
+    def warm_up(self, names: Sequence[str] = ()) -> list[object]:
+        """Start the server, and look at one code on each side, or at all of these lists: nothing may be missed."""
         asyncio.run(self.server.start())
         wanted = [effects.of("forretningsvalideringskoder", ["AFVIST"]), effects.of("snitfladeversioner")]
+        wanted += [effects.of(name) for name in names]
         return list(asyncio.run(effects.findings(self.stage(), [look for each in wanted for look in each])))
 
     def close(self) -> None:
@@ -218,7 +219,8 @@ def main(arguments: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="codes-") as directory:
         harness = Harness(Path(directory), chosen.workers)
         try:
-            if missed := harness.warm_up():
+            by_lot_only = chosen.sample is not None or chosen.each is not None
+            if missed := harness.warm_up(() if by_lot_only else names):
                 _say(f"The product itself misses effects: {missed}")
                 return 1
             if not chosen.no_rounds:
@@ -228,7 +230,7 @@ def main(arguments: Sequence[str]) -> int:
                     _progress(f"round {number}", count, begun)
             made = [each for name in names for each in mutants.copies(SOURCE, name)]
             made = [each for each in made if not chosen.path or each.path.startswith(tuple(chosen.path))]
-            if chosen.sample is not None or chosen.each is not None:
+            if by_lot_only:
                 _say(f"seed {chosen.seed}")
                 made = by_lot(made, random.Random(chosen.seed), chosen.sample, chosen.each)
             else:

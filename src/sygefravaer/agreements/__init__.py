@@ -21,7 +21,16 @@ from sygefravaer.agreements.decision import (
     Step,
     decide,
 )
-from sygefravaer.agreements.reading import DENMARK, authorise, danish_day, explain, facts, last_route, route
+from sygefravaer.agreements.reading import (
+    DENMARK,
+    authorise,
+    danish_day,
+    explain,
+    facts,
+    last_route,
+    route,
+    system_named,
+)
 from sygefravaer.agreements.registers import (
     ALL,
     MIGRATIONS,
@@ -62,5 +71,6 @@ __all__ = [
     "route",
     "set_active",
     "set_route",
+    "system_named",
     "withdraw_certificate",
 ]

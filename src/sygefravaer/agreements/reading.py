@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 from sygefravaer.agreements.decision import Agreement, Caller, Decision, Facts, Grant, Route, Status, decide
 from sygefravaer.contract.operations import Environment, Service
+from sygefravaer.errors import UsageError
 from sygefravaer.identity import Identity
 from sygefravaer.store import Row, Tx
 
@@ -57,6 +58,11 @@ LEFT JOIN agreement a ON a.system_id = c.system_id AND a.service = %(service)s
      AND a.municipality_cvr = %(municipality)s::text
 LEFT JOIN LATERAL ({_ROUTE}) r ON true
 """
+
+
+_NAMED: Final = """
+SELECT system_id FROM system
+WHERE environment = %(environment)s AND (system_id::text = %(named)s OR name = %(named)s)"""
 
 
 def danish_day(instant: datetime) -> date:
@@ -131,6 +137,19 @@ async def explain(
     return decide(
         await facts(tx, identity, environment=environment, service=service, municipality_cvr=municipality_cvr, now=now)
     )
+
+
+async def system_named(tx: Tx, named: str, *, environment: Environment) -> UUID:
+    """Find the registered system with this id or name; raises `UsageError` unless there is exactly one."""
+    found = await tx.all(_NAMED, named=named, environment=environment.value)
+    if len(found) != 1:
+        raise UsageError(
+            "SystemNotRegistered",
+            f"{len(found)} registered systems have this id or name; exactly one was wanted.",
+            try_this="Give the system's id; `sygefravaer routes list` shows those that have routes.",
+        )
+    system_id: UUID = found[0]["system_id"]
+    return system_id
 
 
 async def authorise(

@@ -194,6 +194,7 @@ async def _listed(
     limit: int,
 ) -> list[dict[str, Any]]:
     """List messages in these states; without states, the groups of what is parked."""
+    from sygefravaer.contract.plain import to_plain  # noqa: PLC0415
     from sygefravaer.delivery import Parked, listing  # noqa: PLC0415
     from sygefravaer.lanes import Status  # noqa: PLC0415
 
@@ -207,14 +208,15 @@ async def _listed(
             rows = await listing.listed(
                 at.store, statuses=wanted, municipality=municipality, recipient=system, limit=limit
             )
-    return [listing.as_plain(dict(row)) for row in rows]
+    return [to_plain(row) for row in rows]
 
 
 async def _shown(config: Path | None, directory: Path, key: int | UUID) -> list[dict[str, Any]]:
+    from sygefravaer.contract.plain import to_plain  # noqa: PLC0415
     from sygefravaer.delivery import listing  # noqa: PLC0415
 
     async with platform(config, directory) as at:
-        return [listing.as_plain(one) for one in await listing.shown(at.store, key)]
+        return [to_plain(one) for one in await listing.shown(at.store, key)]
 
 
 async def _planned(config: Path | None, directory: Path, chosen: Mapping[str, Any]) -> dict[str, Any]:
@@ -230,11 +232,7 @@ async def _run(config: Path | None, directory: Path, named: str, who: str) -> di
     from sygefravaer.delivery import Parked, Selection  # noqa: PLC0415
 
     async with platform(config, directory) as at:
-        digest, asked = await plan_named(at, named, "replay", "selection")
-        try:
-            selection = Selection.of(asked)
-        except (KeyError, TypeError, ValueError) as error:
-            raise UsageError("PlanUnreadable", "The plan does not say what it selects.") from error
+        digest, selection = await plan_named(at, named, "replay", "selection", Selection.of)
         parked = Parked(store=at.store, vault=at.vault, environment=at.environment)
         done = await parked.run(digest, selection, who=who, now=at.now)
     left = [{"message_id": number, "why": why} for number, why in done.left]

@@ -13,14 +13,14 @@ import click
 
 from sygefravaer.cli.deliveries import columns
 from sygefravaer.cli.frame import dir_option, example, json_option
-from sygefravaer.cli.opening import config_option, platform
+from sygefravaer.cli.opening import config_option, platform, who_option
 
 KINDS: Final = ("unanswered_sf2090", "unanswered_sf2093", "unheard")
 _SHOWN: Final = ("message_id", "kind", "name", "municipality_cvr", "since", "due", "reminders", "besked_id")
 
 
 @click.group()
-@example("sygefravaer obligations list", "sygefravaer obligations tell 4711 --by drift")
+@example("sygefravaer obligations list", "sygefravaer obligations tell 4711 --who drift")
 def obligations() -> None:
     """
     See who owes what: business answers that have not come, and refusals that a sender has not heard of.
@@ -58,14 +58,14 @@ def list_(
 
 @obligations.command()
 @click.argument("number", metavar="ID", type=click.IntRange(1))
-@click.option("--by", metavar="NAME", required=True, help="Who has told the sender, for the record.")
+@who_option
 @config_option
 @dir_option
 @json_option
-@example("sygefravaer obligations tell 4711 --by drift")
-def tell(number: int, *, by: str, config: Path | None, directory: Path, as_json: bool) -> None:
+@example("sygefravaer obligations tell 4711 --who drift")
+def tell(number: int, *, who: str, config: Path | None, directory: Path, as_json: bool) -> None:
     """Note that the sender of a message that was refused or discarded has been told, by the message's number."""
-    asyncio.run(_told(config, directory, number, by))
+    asyncio.run(_told(config, directory, number, who))
     click.echo(json.dumps({"told": number}) if as_json else f"{number}: its sender has been told.")
 
 
@@ -84,10 +84,10 @@ async def _listed(
         return [one.plain(at.now) for one in found]
 
 
-async def _told(config: Path | None, directory: Path, number: int, by: str) -> None:
+async def _told(config: Path | None, directory: Path, number: int, who: str) -> None:
     from sygefravaer.delivery import obligations as debts  # noqa: PLC0415
     from sygefravaer.delivery.parked import check_words  # noqa: PLC0415
 
-    who = check_words(by, "--by")
+    by = check_words(who, "The name of who does it")
     async with platform(config, directory) as at:
-        await debts.tell(at.store, number, by=who, now=at.now)
+        await debts.tell(at.store, number, by=by, now=at.now)

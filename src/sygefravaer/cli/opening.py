@@ -5,17 +5,19 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import click
 
 from sygefravaer.config import Kind, load
 from sygefravaer.errors import ActRefused, MigrationError, StoreError, UsageError
+
+AskedT = TypeVar("AskedT")
 
 config_option = click.option(
     "--config",
@@ -37,19 +39,12 @@ class Platform:
 
     async def system(self, named: str | None) -> UUID | None:
         """Find a system by its id or name; raises `UsageError`."""
-        from sygefravaer.delivery import listing  # noqa: PLC0415
+        from sygefravaer import agreements  # noqa: PLC0415
 
         if named is None:
             return None
         async with self.store.read() as tx:
-            found = await listing.systems_named(tx, named)
-        if len(found) != 1:
-            raise UsageError(
-                "SystemNotRegistered",
-                f"{len(found)} registered systems have this id or name; exactly one was wanted.",
-                try_this="Give the system's id; `sygefravaer routes list` shows those that have routes.",
-            )
-        return found[0]
+            return await agreements.system_named(tx, named, environment=self.environment)
 
 
 @contextlib.asynccontextmanager
@@ -116,13 +111,23 @@ def read_plan(named: str, kind: str) -> Mapping[str, Any] | str:
     return told
 
 
-async def plan_named(at: Platform, named: str, kind: str, asked: str) -> tuple[str, Mapping[str, Any]]:
-    """Find a plan by file or digest: its digest, and what it was asked for; raises `UsageError`."""
+async def plan_named(
+    at: Platform, named: str, kind: str, asked: str, read: Callable[[Mapping[str, Any]], AskedT]
+) -> tuple[str, AskedT]:
+    """Find a plan by file or digest: its digest, and what it was asked for as `read` reads it; raises `UsageError`."""
+    digest, plain = await _plan_named(at, named, kind, asked)
+    try:
+        return digest, read(plain)
+    except (KeyError, TypeError, ValueError) as error:
+        raise UsageError("PlanUnreadable", f"The plan of a {kind} does not say what was asked.") from error
+
+
+async def _plan_named(at: Platform, named: str, kind: str, asked: str) -> tuple[str, Mapping[str, Any]]:
     from sygefravaer.delivery.parked import kept_plan  # noqa: PLC0415
 
     told = read_plan(named, kind)
     if not isinstance(told, str):
-        return str(told["plan"]), told[asked]
+        return str(told["plan"]), told.get(asked, {})
     async with at.store.read() as tx:
         kept = await kept_plan(tx, told, kind)
     if kept is None:

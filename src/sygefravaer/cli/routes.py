@@ -16,7 +16,6 @@ from sygefravaer.cli.deliveries import columns
 from sygefravaer.cli.frame import dir_option, example, json_option
 from sygefravaer.cli.opening import config_option, plan_named, platform, who_option
 from sygefravaer.contract.operations import Service
-from sygefravaer.errors import UsageError
 
 _DAY: Final = click.DateTime(["%Y-%m-%d"])
 _COLUMNS: Final = ("service", "municipality", "valid_from", "valid_to", "name", "system", "url")
@@ -160,11 +159,7 @@ async def _set(config: Path | None, directory: Path, named: str, who: str) -> di
     from sygefravaer.delivery import Change, Routes  # noqa: PLC0415
 
     async with platform(config, directory) as at:
-        digest, asked = await plan_named(at, named, "route", "change")
-        try:
-            change = Change.of(asked)
-        except (KeyError, TypeError, ValueError) as error:
-            raise UsageError("PlanUnreadable", "The plan does not say what it changes.") from error
+        digest, change = await plan_named(at, named, "route", "change", Change.of)
         kept = Routes(store=at.store, vault=at.vault, environment=at.environment)
         route = await kept.set(digest, change, who=who, now=at.now)
     return {"route": str(route), "valid_from": change.valid_from.isoformat()}

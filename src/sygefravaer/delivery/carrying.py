@@ -198,15 +198,14 @@ class Delivery:
             return self._vault.open(message.receipt, context=RECEIPT)
         return fixed(operation, "G006")
 
-    async def told(self, message: Stored, *, by: str = "answer") -> None:
+    async def told(self, message: Stored) -> None:
         """Note that the sender has been told the end of a message that was refused or discarded."""
         async with self._store.read() as tx:
             failpoint.reach("told.before_commit")
             await tx.run(
-                "UPDATE unheard SET told_at = %(now)s, told_by = %(by)s"
+                "UPDATE unheard SET told_at = %(now)s, told_by = 'answer'"
                 " WHERE message_id = %(message_id)s AND told_at IS NULL",
                 message_id=message.message_id,
-                by=by,
                 now=self._clock.now(),
             )
             failpoint.reach("told.after_commit")

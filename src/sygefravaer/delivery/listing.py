@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -41,7 +40,6 @@ ORDER BY message.message_id"""
 
 _MOVES: Final = "SELECT at, who, source, target FROM moved WHERE message_id = %(message_id)s ORDER BY moved_id"
 _REPLAYS: Final = "SELECT at, who, plan, recipient FROM replay WHERE message_id = %(message_id)s ORDER BY replay_id"
-_SYSTEM: Final = "SELECT system_id FROM system WHERE system_id::text = %(system)s OR name = %(system)s"
 
 
 async def listed(
@@ -62,11 +60,6 @@ async def listed(
             recipient=recipient,
             limit=limit,
         )
-
-
-async def systems_named(tx: Tx, system: str) -> list[UUID]:
-    """Find systems by id or name."""
-    return [row["system_id"] for row in await tx.all(_SYSTEM, system=system)]
 
 
 async def shown(store: Store, key: int | UUID) -> list[dict[str, Any]]:
@@ -94,14 +87,3 @@ async def _all(tx: Tx, row: Row) -> dict[str, Any]:
         "moves": [dict(one) for one in await tx.all(_MOVES, message_id=number)],
         "replays": [dict(one) for one in await tx.all(_REPLAYS, message_id=number)],
     }
-
-
-def as_plain(value: Any) -> Any:
-    """Give rows as JSON has them."""
-    if isinstance(value, dict):
-        return {name: as_plain(each) for name, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [as_plain(each) for each in value]
-    if isinstance(value, datetime):
-        return value.isoformat()
-    return str(value) if isinstance(value, UUID) else value

@@ -140,6 +140,10 @@ SELECT 'unanswered_' || topic AS kind, message_id, owner, municipality_cvr, besk
 FROM obligation
 WHERE settled_at IS NULL AND NOT EXISTS ({_ENDED_BY.format(debt="obligation")})"""
 
+_OWED_BY_OTHERS: Final = f"""
+SELECT message_id, operation, besked_id, owner AS recipient FROM ({_UNANSWERED}) AS debt
+WHERE municipality_cvr = %(municipality)s AND owner <> %(system)s ORDER BY message_id"""
+
 _UNHEARD: Final = """
 SELECT 'unheard' AS kind, unheard.message_id, unheard.sender AS owner, unheard.municipality_cvr, message.besked_id,
        message.operation, NULL::uuid AS subject, NULL::integer AS number, unheard.since, NULL::timestamptz AS due,
@@ -281,6 +285,11 @@ async def owed(
             _LIST, owner=owner, municipality=municipality, kind=None if kind is None else kind.value, limit=limit
         )
     return [Obligation(**{**row, "kind": Kind(row["kind"])}) for row in rows]
+
+
+async def unanswered(tx: Tx, municipality_cvr: str, *, but: UUID) -> list[Row]:
+    """List a municipality's questions that no answer has ended and another system than `but` owes, oldest first."""
+    return await tx.all(_OWED_BY_OTHERS, municipality=municipality_cvr, system=but)
 
 
 async def tell(store: Store, message_id: int, *, by: str, now: datetime) -> None:

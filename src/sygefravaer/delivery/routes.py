@@ -22,7 +22,7 @@ from sygefravaer import agreements, audit
 from sygefravaer.agreements import ALL, Route, danish_day
 from sygefravaer.contract.operations import OPERATIONS, Environment, Service
 from sygefravaer.contract.values import MUNICIPALITIES
-from sygefravaer.delivery import ways
+from sygefravaer.delivery import obligations, ways
 from sygefravaer.delivery.parked import check_words, keep_plan
 from sygefravaer.errors import PlanChanged, RouteStands, UsageError
 from sygefravaer.store import Row, Store, Tx
@@ -42,29 +42,12 @@ ORDER BY service, municipality_cvr, valid_from, route.created_at, route_id"""
 
 _LOCK_ROUTES: Final = "SELECT pg_advisory_xact_lock(hashtextextended('routes ' || current_schema, 0))"
 
-_SYSTEM: Final = """
-SELECT system_id, name, active FROM system
-WHERE environment = %(environment)s AND (system_id::text = %(system)s OR name = %(system)s)"""
-
 _UNDELIVERED: Final = f"""
 SELECT message_id, lane_id, operation, besked_id, recipient, body, status, detail, {ways.MAY_HAVE} AS may_have
 FROM message
 WHERE status IN ('queued', 'sending', 'parked') AND operation = ANY (%(operations)s)
   AND %(municipality)s IN (municipality_cvr, '*') AND recipient <> %(system)s
 ORDER BY lane_id, message_id"""
-
-# What was delivered to a system, wants an answer, and has none that was not refused: as far as the heads of the
-# messages say. Whether an answer was a final one stands in its body.
-_OPEN: Final = """
-SELECT asked.message_id, asked.operation, asked.besked_id, asked.recipient, asked.settled_at
-FROM message AS asked
-WHERE asked.status = 'delivered' AND asked.operation = ANY (%(operations)s)
-  AND asked.municipality_cvr = %(municipality)s AND asked.recipient <> %(system)s
-  AND NOT EXISTS (
-      SELECT FROM message AS answer
-      WHERE answer.reference_besked_id = asked.besked_id AND answer.municipality_cvr = asked.municipality_cvr
-        AND answer.status NOT IN ('refused', 'discarded'))
-ORDER BY asked.message_id"""
 
 _AGREED: Final = """
 SELECT bool_or(status = 'approved' AND valid_from <= %(on)s AND (valid_to IS NULL OR valid_to >= %(on)s)) AS agreed,
@@ -203,14 +186,7 @@ class Routes:
         if valid_from < danish_day(now):
             raise UsageError("RouteBackdated", f"The day is past; today ({danish_day(now)}) or a later one was wanted.")
         async with self._store.read() as tx:
-            rows = await tx.all(_SYSTEM, environment=self._environment.value, system=system)
-            if len(rows) != 1:
-                raise UsageError(
-                    "SystemNotRegistered",
-                    f"{len(rows)} registered systems have this id or name; exactly one was wanted.",
-                    try_this="Give the system's id; `sygefravaer routes list` shows those that have routes.",
-                )
-            system_id = rows[0]["system_id"]
+            system_id = await agreements.system_named(tx, system, environment=self._environment)
             known = [row for row in await self._registered(tx, service, None, None) if row["system"] == str(system_id)]
             if not url and not known:
                 raise UsageError(
@@ -313,7 +289,9 @@ class Routes:
             "system": change.system_id,
         }
         moves, stays, parked = _sorted(self._vault, await tx.all(_UNDELIVERED, **about), change)
-        waiting = await tx.all(_OPEN, **about) if change.service is Service.SYGEFRAVAER_JC else []
+        waiting: list[Row] = []
+        if change.service is Service.SYGEFRAVAER_JC:
+            waiting = await obligations.unanswered(tx, change.municipality, but=change.system_id)
         return RoutePlan(
             change=change,
             routes=tuple(await self._registered(tx, change.service, change.municipality, None)),

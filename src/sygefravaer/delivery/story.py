@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
 from sygefravaer.contract.operations import OPERATIONS
+from sygefravaer.contract.plain import to_plain
 from sygefravaer.errors import NoSuchMessage
 from sygefravaer.store import Store, Tx
 
@@ -110,7 +111,7 @@ class Story:
 
     def plain(self) -> dict[str, Any]:
         """Give it as JSON has it."""
-        plain: dict[str, Any] = _plain(self)
+        plain: dict[str, Any] = to_plain(asdict(self))
         return plain
 
 
@@ -133,13 +134,3 @@ async def told(tx: Tx, message_id: int) -> Story:
         answers=tuple(Answer(**each) for each in await tx.all(_ANSWERS, message_id=message_id, operations=_ANSWERING)),
         debts=tuple(Debt(**each) for each in await tx.all(_DEBTS, message_id=message_id)),
     )
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Story | Attempt | Answer | Debt):
-        return {each.name: _plain(getattr(value, each.name)) for each in fields(value)}
-    if isinstance(value, tuple):
-        return [_plain(each) for each in value]
-    if isinstance(value, datetime):
-        return value.isoformat()
-    return str(value) if isinstance(value, UUID) else value
