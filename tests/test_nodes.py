@@ -363,6 +363,32 @@ async def test_a_receiver_that_says_nothing_keeps_nobody_at_the_door_for_long():
     assert crowds._known["sender", "receiver"].pace.limit > LEAST
 
 
+async def test_behind_a_message_that_was_not_answered_nobody_waits_for_a_place():
+    """Until the receiver answers again: a queue for one that is silent helps nobody."""
+    crowds, inside, go = Crowds(most=8, patience=20.0), [], asyncio.Event()
+
+    async def send(answer):
+        async with crowds.place("sender", "receiver") as heard:
+            inside.append(answer)
+            await go.wait()
+            heard.answer = answer
+
+    crowd = [asyncio.create_task(send(False)) for _ in range(LEAST)]
+    await asyncio.sleep(0)
+    behind = [asyncio.create_task(send(True)) for _ in range(10)]
+    await asyncio.sleep(0.01)
+    assert len(inside) == LEAST
+    go.set()
+    await asyncio.gather(*crowd)
+    go.clear()
+    await asyncio.sleep(0.01)
+    assert len(inside) == LEAST + 10
+    go.set()
+    await asyncio.gather(*behind)
+
+    assert not crowds._known["sender", "receiver"].deaf
+
+
 async def test_a_crowd_at_the_door_is_let_in_by_sender(corridor, monkeypatch):
     """Twenty calls of one system meet six turns; another system's call is let in beside them."""
     gateway, inside, go = corridor.gateway, [], asyncio.Event()

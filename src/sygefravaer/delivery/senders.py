@@ -60,10 +60,11 @@ class Crowd:
         self.pace = Pace(most)
         self.inside = 0
         self.waiting: deque[asyncio.Future[None]] = deque()
+        self.deaf = False  # the receiver has kept somebody waiting for nothing: nobody waits for a place then
 
     async def enter(self, patience: float) -> None:
         """Take a place: at once, when there is one, or after `patience` seconds all the same."""
-        if self.inside < self.pace.limit and not self.waiting:
+        if self.deaf or (self.inside < self.pace.limit and not self.waiting):
             self.inside += 1
             return
         mine = asyncio.get_running_loop().create_future()
@@ -83,7 +84,7 @@ class Crowd:
     def leave(self) -> None:
         """Give the place to whoever waits longest."""
         self.inside -= 1
-        while self.waiting and self.inside < self.pace.limit:
+        while self.waiting and (self.deaf or self.inside < self.pace.limit):
             self.inside += 1
             self.waiting.popleft().set_result(None)
 
@@ -108,6 +109,8 @@ class Crowds:
             yield heard
         finally:
             now = monotonic()
+            if heard.answer is not None:
+                crowd.deaf = not heard.answer
             if heard.answer:
                 crowd.pace.took(now - begun, now)
             crowd.leave()
@@ -116,6 +119,6 @@ class Crowds:
 
 
 class Heard:
-    """Whether the receiver has answered, so that what it took says something about how busy it is."""
+    """Whether the receiver has answered, so that what it took says how busy it is; None when it was not asked."""
 
-    answer: bool = False
+    answer: bool | None = None
