@@ -32,6 +32,7 @@ from sygefravaer.config import Surroundings, load
 from sygefravaer.contract.operations import OPERATIONS, Environment
 from sygefravaer.delivery import Clients, Crowds, Delivery, Receivers, Selection, Senders
 from sygefravaer.delivery.pace import LEAST
+from sygefravaer.delivery.senders import BESIDE
 from sygefravaer.lanes import Lanes
 from sygefravaer.store import EmbeddedServer, Store, migrate
 from sygefravaer.telemetry import tell_supervisor
@@ -316,7 +317,7 @@ async def test_a_crowd_of_one_sender_waits_behind_itself_only():
 
 async def test_who_pours_waits_at_the_door_and_not_before_everybody():
     """Of twenty messages of one sender as many are under way as its pace has it; another's is at once."""
-    crowds, inside, go = Crowds(most=8, patience=20.0), [], asyncio.Event()
+    crowds, inside, go = await _beside_another(patience=20.0), [], asyncio.Event()
 
     async def send():
         async with crowds.place("bulk", "receiver"):
@@ -335,12 +336,48 @@ async def test_who_pours_waits_at_the_door_and_not_before_everybody():
     await asyncio.gather(*crowd, return_exceptions=True)
 
     assert len(inside) == 19
-    assert [(one.inside, len(one.waiting)) for one in crowds._known.values()] == [(0, 0)] * 3
+    assert [(one.inside, len(one.waiting)) for one in crowds._known.values()] == [(0, 0)] * 4
+
+
+async def test_who_is_alone_waits_for_nobodys_sake(monkeypatch):
+    """He has as many under way as anybody may; from when another has come until long after, as his pace has it."""
+    crowds, inside, go = Crowds(most=8, patience=20.0), [], asyncio.Event()
+
+    async def send(leave):
+        async with crowds.place("bulk", "receiver"):
+            inside.append(True)
+            await leave.wait()
+            inside.pop()
+
+    crowd = [asyncio.create_task(send(go)) for _ in range(20)]
+    await asyncio.sleep(0.01)
+    assert len(inside) == 8
+    go.set()
+    await asyncio.gather(*crowd)
+    async with crowds.place("single", "receiver"):
+        pass
+
+    for after, most in ((0.0, LEAST), (BESIDE - 5, LEAST), (BESIDE + 5, 8)):
+        later, leave = time.monotonic() + after, asyncio.Event()
+        with monkeypatch.context() as patch:
+            patch.setattr("sygefravaer.delivery.senders.monotonic", lambda later=later: later)
+            crowd = [asyncio.create_task(send(leave)) for _ in range(20)]
+            await asyncio.sleep(0.01)
+            assert len(inside) == most
+            leave.set()
+            await asyncio.gather(*crowd)
+
+
+async def _beside_another(patience):
+    """Give crowds in which nobody is alone."""
+    crowds = Crowds(most=8, patience=patience)
+    async with crowds.place("another", "yet another receiver"):
+        return crowds
 
 
 async def test_a_receiver_that_says_nothing_keeps_nobody_at_the_door_for_long():
     """Whoever has waited for a place goes on without; a receiver that answers slowly by itself lets in more."""
-    crowds, inside, go = Crowds(most=8, patience=0.05), [], asyncio.Event()
+    crowds, inside, go = await _beside_another(patience=0.05), [], asyncio.Event()
 
     async def send():
         async with crowds.place("sender", "receiver"):
@@ -365,7 +402,7 @@ async def test_a_receiver_that_says_nothing_keeps_nobody_at_the_door_for_long():
 
 async def test_behind_a_message_that_was_not_answered_nobody_waits_for_a_place():
     """Until the receiver answers again: a queue for one that is silent helps nobody."""
-    crowds, inside, go = Crowds(most=8, patience=20.0), [], asyncio.Event()
+    crowds, inside, go = await _beside_another(patience=20.0), [], asyncio.Event()
 
     async def send(answer):
         async with crowds.place("sender", "receiver") as heard:

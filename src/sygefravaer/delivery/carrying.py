@@ -65,6 +65,7 @@ MIGRATIONS: Final = (
     obligations.MIGRATION,
     rehashing.MIGRATION,
     browsing.MIGRATION,
+    browsing.KEYS,
 )
 
 STATUS_OF: Final[Mapping[Kind, Status]] = {
