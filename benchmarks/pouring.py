@@ -175,7 +175,7 @@ class Pouring:
     async def _post(self, item: Item, connection: Connection) -> None:
         try:
             good, answer = await connection.post(item.body)
-        except (OSError, asyncio.IncompleteReadError, StopIteration, RuntimeError):
+        except (OSError, RuntimeError):
             connection.close()
             good, answer = False, b""
         code = _CODE.search(answer)

@@ -13,6 +13,7 @@ from sygefravaer import agreements
 from sygefravaer.agreements import Agreement, Caller, Facts, Role, Status, decide
 from sygefravaer.contract.operations import Environment, Service
 from sygefravaer.errors import (
+    PlatformFault,
     ServiceAgreementExpired,
     ServiceAgreementNotApproved,
     ServiceAgreementNotFound,
@@ -222,6 +223,26 @@ async def test_registered_caller_gets_its_grant_and_route(store):
     assert (got.system_id, got.agreement_id, got.ended) == (system, agreed, None)
     assert got.route is not None
     assert got.route.url == "https://localhost/ksd"
+
+
+async def test_what_changes_between_two_calls_counts_at_the_second(store):
+    """A call that was let in is judged by what the registers say now, however like the one before it is."""
+    who = identity()
+    async with store.tx() as tx:
+        await grant(tx, await register(tx, who))
+        for change, undo in (
+            ("UPDATE agreement SET status = 'suspended'", "UPDATE agreement SET status = 'approved'"),
+            ("UPDATE system SET active = false", "UPDATE system SET active = true"),
+            ("DELETE FROM agreement", None),
+        ):
+            first, again = await ask(tx, who), await ask(tx, who)
+            assert first == again
+            assert first.ended is None
+            await tx.run(change)
+            with pytest.raises(PlatformFault):
+                raise (await ask(tx, who)).ended or AssertionError(change)
+            if undo is not None:
+                await tx.run(undo)
 
 
 async def test_renewed_certificate_must_be_registered(store):

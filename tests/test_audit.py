@@ -201,6 +201,29 @@ async def test_a_chain_longer_than_a_batch_is_sealed_and_verified(store, sealer,
     assert (report.sealed, [f.seq for f in report.findings]) == (10, [7])
 
 
+async def test_sealing_reads_no_row_that_is_sealed(make_store, key, tmp_path):
+    """Whatever was planned on the first day, when the table was as good as empty."""
+    store = await make_store("audit", size=1)
+    sealer = Sealer(store, key=key, anchor=tmp_path / "anchors")
+
+    async def read_whole():
+        async with store.read() as tx:
+            await tx.run("SELECT pg_stat_force_next_flush()")
+            await tx.run("SELECT pg_stat_clear_snapshot()")
+            row = await tx.one(
+                "SELECT seq_scan FROM pg_stat_user_tables WHERE schemaname = current_schema AND relname = 'audit'"
+            )
+            return row["seq_scan"]
+
+    before = await read_whole()
+    for _ in range(8):
+        await write(store, 5)
+        async with store.read() as tx:
+            await audit.record(tx, Event.LOOKUP_ASKED, now=NOW)  # alone, so that it is looked for
+        assert await sealer.seal() == 6
+    assert await read_whole() == before
+
+
 async def test_one_sealer_works_at_a_time(store, sealer, embedded, key):
     """Another node's sealer finds the lock held and leaves it."""
     await write(store)

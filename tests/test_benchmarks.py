@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 import pytest_asyncio
-from benchmarks import backlog, delivering, neighbours, pouring, soak
+from benchmarks import backlog, costs, delivering, neighbours, pouring, soak
 from benchmarks.figures import Measured
 from benchmarks.stand import Stand
 
@@ -54,6 +54,20 @@ async def test_accept_to_delivered_is_seen_three_ways(stand):
     assert applied.p50 < settled.p50
     assert delivering.judge(lines)[0].reached is (max(seen.p99, settled.p99) < delivering.LIMIT_MS)
     assert not delivering.judge([*lines[:-1], replace(settled, errors=1)])[0].reached
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_what_a_message_costs_is_told_by_process(stand, capsys):
+    """Every process that has a hand in it has used some time, and the sum is of all of them."""
+    found = await costs.measure(stand, MESSAGES, 20.0, warm=2)
+    costs.show(found)
+
+    assert found[0].messages == MESSAGES
+    for cost in found:
+        used = {name for name, spent in cost.spent.items() if spent > 0}
+        assert {"gateway node 0", "receiver ksd", "postgresql, sygefravaer platform", costs.SENDER} <= used
+        assert cost.all == pytest.approx(sum(cost.spent.values()))
+    assert f"{found[0].all:16.2f}" in capsys.readouterr().out
 
 
 @pytest.mark.asyncio(loop_scope="module")

@@ -30,7 +30,9 @@ from sygefravaer import app, lanes
 from sygefravaer.cli import cli
 from sygefravaer.config import Kind, Surroundings, load
 from sygefravaer.contract.operations import OPERATIONS, Environment
-from sygefravaer.delivery import Clients, Delivery, Receivers, Selection, Senders
+from sygefravaer.delivery import Clients, Crowds, Delivery, Receivers, Selection, Senders
+from sygefravaer.delivery.pace import LEAST
+from sygefravaer.delivery.senders import BESIDE
 from sygefravaer.lanes import Lanes
 from sygefravaer.store import EmbeddedServer, Store, migrate
 from sygefravaer.telemetry import tell_supervisor
@@ -311,6 +313,117 @@ async def test_a_crowd_of_one_sender_waits_behind_itself_only():
 
     assert most == 6
     assert senders._turns == senders._inside == {}
+
+
+async def test_who_pours_waits_at_the_door_and_not_before_everybody():
+    """Of twenty messages of one sender as many are under way as its pace has it; another's is at once."""
+    crowds, inside, go = await _beside_another(patience=20.0), [], asyncio.Event()
+
+    async def send():
+        async with crowds.place("bulk", "receiver"):
+            inside.append(True)
+            await go.wait()
+
+    crowd = [asyncio.create_task(send()) for _ in range(20)]
+    await asyncio.sleep(0)
+    async with asyncio.timeout(1), crowds.place("single", "receiver"), crowds.place("bulk", "another receiver"):
+        assert len(inside) == LEAST
+    for task in (crowd[0], crowd[-1]):  # one inside and one that waits go away: the next has the place
+        task.cancel()
+    await asyncio.sleep(0.01)
+    assert len(inside) == LEAST + 1
+    go.set()
+    await asyncio.gather(*crowd, return_exceptions=True)
+
+    assert len(inside) == 19
+    assert [(one.inside, len(one.waiting)) for one in crowds._known.values()] == [(0, 0)] * 4
+
+
+async def test_who_is_alone_waits_for_nobodys_sake(monkeypatch):
+    """He has as many under way as anybody may; from when another has come until long after, as his pace has it."""
+    crowds, inside, go = Crowds(most=8, patience=20.0), [], asyncio.Event()
+
+    async def send(leave):
+        async with crowds.place("bulk", "receiver"):
+            inside.append(True)
+            await leave.wait()
+            inside.pop()
+
+    crowd = [asyncio.create_task(send(go)) for _ in range(20)]
+    await asyncio.sleep(0.01)
+    assert len(inside) == 8
+    go.set()
+    await asyncio.gather(*crowd)
+    async with crowds.place("single", "receiver"):
+        pass
+
+    for after, most in ((0.0, LEAST), (BESIDE - 5, LEAST), (BESIDE + 5, 8)):
+        later, leave = time.monotonic() + after, asyncio.Event()
+        with monkeypatch.context() as patch:
+            patch.setattr("sygefravaer.delivery.senders.monotonic", lambda later=later: later)
+            crowd = [asyncio.create_task(send(leave)) for _ in range(20)]
+            await asyncio.sleep(0.01)
+            assert len(inside) == most
+            leave.set()
+            await asyncio.gather(*crowd)
+
+
+async def _beside_another(patience):
+    """Give crowds in which nobody is alone."""
+    crowds = Crowds(most=8, patience=patience)
+    async with crowds.place("another", "yet another receiver"):
+        return crowds
+
+
+async def test_a_receiver_that_says_nothing_keeps_nobody_at_the_door_for_long():
+    """Whoever has waited for a place goes on without; a receiver that answers slowly by itself lets in more."""
+    crowds, inside, go = await _beside_another(patience=0.05), [], asyncio.Event()
+
+    async def send():
+        async with crowds.place("sender", "receiver"):
+            inside.append(True)
+            await go.wait()
+
+    crowd = [asyncio.create_task(send()) for _ in range(20)]
+    await asyncio.sleep(0.3)
+    assert len(inside) == 20
+    go.set()
+    await asyncio.gather(*crowd)
+
+    async def answered():
+        async with crowds.place("sender", "receiver") as heard:
+            await asyncio.sleep(0.02)
+            heard.answer = True
+
+    for _ in range(40):
+        await asyncio.gather(*(answered() for _ in range(8)))
+    assert crowds._known["sender", "receiver"].pace.limit > LEAST
+
+
+async def test_behind_a_message_that_was_not_answered_nobody_waits_for_a_place():
+    """Until the receiver answers again: a queue for one that is silent helps nobody."""
+    crowds, inside, go = await _beside_another(patience=20.0), [], asyncio.Event()
+
+    async def send(answer):
+        async with crowds.place("sender", "receiver") as heard:
+            inside.append(answer)
+            await go.wait()
+            heard.answer = answer
+
+    crowd = [asyncio.create_task(send(False)) for _ in range(LEAST)]
+    await asyncio.sleep(0)
+    behind = [asyncio.create_task(send(True)) for _ in range(10)]
+    await asyncio.sleep(0.01)
+    assert len(inside) == LEAST
+    go.set()
+    await asyncio.gather(*crowd)
+    go.clear()
+    await asyncio.sleep(0.01)
+    assert len(inside) == LEAST + 10
+    go.set()
+    await asyncio.gather(*behind)
+
+    assert not crowds._known["sender", "receiver"].deaf
 
 
 async def test_a_crowd_at_the_door_is_let_in_by_sender(corridor, monkeypatch):

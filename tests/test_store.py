@@ -128,6 +128,60 @@ async def test_a_constraint_that_fails_in_the_commit_is_an_error_and_the_connect
         assert await tx.one("SELECT count(*) AS n FROM late") == {"n": 0}
 
 
+async def end_with(store, last, *rows, meanwhile=None, after=(), then=None):
+    async with store.tx() as tx:
+        for row in rows:
+            await insert(tx, row)
+        if meanwhile:
+            await meanwhile
+        tx.last("INSERT INTO thing VALUES (%(name)s, 1)", name=last)
+        for row in after:
+            await insert(tx, row)
+        if then:
+            raise then
+
+
+async def test_a_last_statement_goes_with_the_commit_or_not_at_all(embedded, store):
+    """Kept with what came before it, alone too; a failure of it undoes all, and a death in it is unknown."""
+    await end_with(store, "last", "first")
+    await end_with(store, "alone")
+    with pytest.raises(ZeroDivisionError):
+        await end_with(store, "never", then=ZeroDivisionError)
+    with pytest.raises(Conflict):
+        await end_with(store, "first", "undone")
+    with pytest.raises(RuntimeError):
+        await end_with(store, "too early", after=["too late"])
+    assert await names(store) == ["alone", "first", "last"]
+
+    with pytest.raises(CommitUnknown):
+        await end_with(store, "perhaps too", "perhaps", meanwhile=end_connections(embedded, store.schema))
+    assert await names(store) == ["alone", "first", "last"]
+
+
+async def test_savepoints_undo_what_is_inside_them_whether_or_not_anything_was_asked(store):
+    """Inner ones too, and what goes along with the next statement is neither lost nor done twice."""
+    async with store.tx() as tx:
+        async with tx.savepoint():
+            with pytest.raises(ZeroDivisionError):
+                await insert_in_a_block(tx.savepoint(), "undone", tx=tx, then=ZeroDivisionError)
+            await insert(tx, "outer")
+            with pytest.raises(Conflict):
+                await insert_in_a_block(tx.savepoint(), "inner", "outer", tx=tx)
+            async with tx.savepoint():
+                pass
+        with pytest.raises(ZeroDivisionError):
+            await _insert_deep(tx)
+        await tx.many("INSERT INTO thing VALUES (%(name)s, 1)", [{"name": "one"}, {"name": "other"}])
+
+    assert await names(store) == ["one", "other", "outer"]
+
+
+async def _insert_deep(tx):
+    async with tx.savepoint():
+        await insert_in_a_block(tx.savepoint(), "deep", tx=tx)
+        raise ZeroDivisionError
+
+
 async def test_a_snapshot_sees_one_instant_and_changes_nothing(store):
     """What commits meanwhile is not seen, a write is refused, and the connection goes on as before."""
     async with store.snapshot() as tx:

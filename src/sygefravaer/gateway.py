@@ -41,7 +41,7 @@ from sygefravaer.contract.operations import (
     operation_of,
 )
 from sygefravaer.contract.values import Cvr
-from sygefravaer.delivery import BODY, UNHEARD, Clients, Delivery, Senders
+from sygefravaer.delivery import BODY, UNHEARD, Clients, Crowds, Delivery, Heard, Senders
 from sygefravaer.endpoint import Answer, Inbound, off_loop
 from sygefravaer.errors import (
     CallFailed,
@@ -146,6 +146,7 @@ class Gateway:
         self._limits = limits
         self._budget = budget
         self._senders = Senders()
+        self._crowds = Crowds()
 
     @property
     def handlers(self) -> Mapping[str, Callable[[Inbound], Awaitable[Answer]]]:
@@ -158,17 +159,23 @@ class Gateway:
             raise HttpRefusal(403, "No client certificate was presented.")
         passage = Passage(inbound=inbound, identity=inbound.identity, service=_SERVICES[inbound.path], trip=_trip())
         async with self._senders.turn(passage.identity.serial_key):
-            try:
-                await off_loop(inbound.body, self._judge, passage)  # 4, 5, 7, 8
-                admitted = await self._admit(passage)  # 3, 6, 9-12
-            except SygefravaerError as error:
-                return await self._refuse(passage, error)
+            await off_loop(inbound.body, self._judge, passage)  # 4, 5, 7, 8
         try:
-            if isinstance(admitted, Asked):
-                return await self._ask(passage, admitted)
-            return await self._send(passage, admitted)
+            parcel = passage.parcel
+            if parcel is None or parcel.operation.lookup:
+                return await self._through(passage)
+            receiver = None if parcel.operation.to_ksd else parcel.message.Hoved.ModtagerMyndighedCVR
+            async with self._crowds.place(passage.identity.serial_key, receiver) as heard:
+                return await self._through(passage, heard)
         except SygefravaerError as error:
             return await self._refuse(passage, error)
+
+    async def _through(self, passage: Passage, heard: Heard | None = None) -> Answer:
+        async with self._senders.turn(passage.identity.serial_key):
+            admitted = await self._admit(passage)  # 3, 6, 9-12
+        if isinstance(admitted, Asked):
+            return await self._ask(passage, admitted)
+        return await self._send(passage, admitted, heard)
 
     # --- judge: the call alone, no database ---
 
@@ -315,12 +322,14 @@ class Gateway:
 
     # --- answer ---
 
-    async def _send(self, passage: Passage, kept: Kept) -> Answer:
+    async def _send(self, passage: Passage, kept: Kept, heard: Heard | None = None) -> Answer:
         """Answer a send as it stands: the receiver's receipt if it comes in time, else that delivery is under way."""
         message = kept.message
         if kept.claim is not None and kept.route is not None:
             budget = kept.parcel.operation.budget if self._budget is None else self._budget
             message = await self._delivery.first_attempt(kept.claim, kept.route, budget=budget)
+            if heard is not None:
+                heard.answer = message.receipt is not None
         passage.trip.outcome = UNDER_WAY if message.receipt is None else message.status.value
         element = self._delivery.answer(message)
         told = partial(self._delivery.told, message) if message.status in UNHEARD else None

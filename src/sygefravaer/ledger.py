@@ -92,7 +92,7 @@ class Ledger:
         except Refused as refusal:
             receipt = kvittering_fejl(refusal.code)
         element = _response(call, receipt)
-        await tx.run(_KEEP, receipt=self._vault.seal(element, context=context), **key)
+        tx.last(_KEEP, receipt=self._vault.seal(element, context=context), **key)
         return element
 
 

@@ -23,7 +23,7 @@ from sygefravaer.delivery.parked import Act, Done, Parked, Plan, Selection, Step
 from sygefravaer.delivery.receivers import CONCURRENCY, INLINE, PATIENCE, REST_CEILING, Clients, Receiver, Receivers
 from sygefravaer.delivery.routes import Change, RoutePlan, Routes
 from sygefravaer.delivery.sealed import BODY, RECEIPT, SEALED
-from sygefravaer.delivery.senders import AT_A_TIME, Senders
+from sygefravaer.delivery.senders import AT_A_TIME, Crowds, Heard, Senders
 
 __all__ = [
     "AT_A_TIME",
@@ -45,8 +45,10 @@ __all__ = [
     "Bell",
     "Change",
     "Clients",
+    "Crowds",
     "Delivery",
     "Done",
+    "Heard",
     "Parked",
     "Plan",
     "Receiver",

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
-from functools import cache
+from functools import cache, lru_cache
 from time import monotonic
 from typing import Final
 from uuid import UUID, uuid4
@@ -65,6 +65,7 @@ MIGRATIONS: Final = (
     obligations.MIGRATION,
     rehashing.MIGRATION,
     browsing.MIGRATION,
+    browsing.KEYS,
 )
 
 STATUS_OF: Final[Mapping[Kind, Status]] = {
@@ -99,6 +100,7 @@ def fixed(operation: Operation, code: str) -> bytes:
     return response(operation, receipt)
 
 
+@lru_cache(maxsize=256)
 def response(operation: Operation, receipt: TransportKvitteringType) -> bytes:
     """Write the response element of a send."""
     return codec.encode_reply(operation, SygefravaerResponse(TransportKvittering=receipt))

@@ -85,7 +85,10 @@ class Receivers:
 
     def of(self, system_id: UUID) -> Receiver:
         """Give the receiver's state."""
-        return self._known.setdefault(system_id, Receiver(pace=Pace(self._carried)))
+        one = self._known.get(system_id)
+        if one is None:
+            one = self._known[system_id] = Receiver(pace=Pace(self._carried))
+        return one
 
     def free(self, system_id: UUID, now: datetime, *, sender: UUID) -> bool:
         """Say whether a caller of `sender` may wait for this receiver now."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timedelta
+from functools import lru_cache
 from uuid import UUID, uuid4
 
 from sygefravaer.errors import Conflict
@@ -155,6 +156,7 @@ class Lanes:
             status = Status.PARKED
         next_at = self.schedule.next_attempt(now, message.failures + 1, self._jitter()) if failed else now
         repeat_at = self.schedule.repeat_at(now, 0) if status is Status.UNDER_WAY else None
+        last = message.message_id == claim.messages[-1].message_id
         params = {
             "lane_id": claim.lane_id,
             "token": claim.token,
@@ -165,7 +167,7 @@ class Lanes:
             "status": status.value,
             "closes": int(status not in OPEN),
             "parks": status is Status.PARKED,
-            "ends": status in OPEN or message.message_id == claim.messages[-1].message_id,
+            "ends": status in OPEN or last,
             "counts": int(failed),
             "next_at": next_at,
             "repeat_at": repeat_at,
@@ -175,7 +177,8 @@ class Lanes:
             "again_at": next_at if status is Status.QUEUED else repeat_at,
             "now": now,
         }
-        row = await _carried(tx, statements.SETTLE, statements.SETTLE_END, params, trail)
+        body = statements.SETTLE if last or status not in OPEN else statements.SETTLE + statements.SETTLE_BACK
+        row = await _carried(tx, body, statements.SETTLE_END, params, trail)
         if row["behind"] and behind is not None:
             behind()
         return None if row["stale"] else status
@@ -306,9 +309,14 @@ class Lanes:
 
 async def _carried(tx: Tx, body: str, end: str, params: Mapping[str, object], trail: Trail | None) -> Row:
     trails = trail.all if trail else ()
-    carried = "".join(f", trail_{number} AS ({each.statement})" for number, each in enumerate(trails))
     added = {name: value for each in trails for name, value in each.params.items()}
-    return await tx.one(body + carried + end, **params, **added) or {}
+    return await tx.one(_woven(body, end, *(each.statement for each in trails)), **params, **added) or {}
+
+
+@lru_cache(maxsize=256)
+def _woven(body: str, end: str, *carried: str) -> str:
+    """Put statements that go along into another one; the same text each time, so that its hash is known."""
+    return body + "".join(f", trail_{number} AS ({each})" for number, each in enumerate(carried)) + end
 
 
 def _turn(row: Row) -> int:

@@ -250,12 +250,15 @@ WITH held AS (
         repeat_at = %(repeat_at)s,
         detail = %(detail)s
     FROM held WHERE message_id = %(message_id)s
-), back AS (
+), gate AS (SELECT %(message_id)s::bigint AS message_id FROM held)"""
+
+# What lies behind the message in the same claim, when it ends before its last one.
+SETTLE_BACK: Final = """, back AS (
     UPDATE message SET status = 'queued'
     FROM held
     WHERE message.lane_id = held.lane_id AND status IN ('queued', 'sending', 'parked') AND status = 'sending'
-      AND message_id > %(message_id)s AND %(ends)s
-), gate AS (SELECT %(message_id)s::bigint AS message_id FROM held)"""
+      AND message_id > %(message_id)s
+)"""
 
 SETTLE_END: Final = """
 INSERT INTO attempt (message_id, municipality_cvr, owner, at, outcome, stale, detail, took, again_at)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Literal
 
 from lxml import etree
@@ -23,6 +24,8 @@ _RECEIPT: Final = f"{{{NS_KVITTERING}}}TransportKvittering"
 _ERROR_CODE: Final = f"{{{NS_FAULT}}}ErrorCode"
 _CALLERS: Final = frozenset({"Client", "VersionMismatch", "MustUnderstand"})
 """What blames the request. Any other code, also a stack's own as WCF's InternalServiceFault, is trouble over there."""
+
+ALIKE: Final = 4096  # bytes of an answer to a send; most are the same to the byte, and what was read is kept
 
 _ANY_SEND: Final = next(row for row in OPERATIONS.values() if not row.lookup)  # all are answered by the same type
 
@@ -60,6 +63,12 @@ def answer(body: bytes, operation: Operation, *, content_type: str = "", limits:
 
     A receipt is validated by the schema; a look-up's response is only recognised by its name.
     """
+    if operation.lookup or len(body) > ALIKE:
+        return _answer(body, operation, content_type, limits)
+    return _remembered(body, operation, content_type, limits)
+
+
+def _answer(body: bytes, operation: Operation, content_type: str, limits: Limits) -> Answer:
     try:
         document, _ = transcoded(body, charset(content_type))
         _, element = opened(parse(document, limits))
@@ -73,6 +82,9 @@ def answer(body: bytes, operation: Operation, *, content_type: str = "", limits:
         return ReceiptAnswer(receipt=codec.receipt_of(operation, element), element=element_bytes(element))
     except (PlatformFault, SoapFault) as error:
         raise NotAnEnvelope(error.text) from error
+
+
+_remembered: Final = lru_cache(maxsize=256)(_answer)
 
 
 def _fault_answer(element: etree._Element) -> FaultAnswer:

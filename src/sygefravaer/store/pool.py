@@ -8,49 +8,24 @@ import contextlib
 import logging
 import re
 import select
-import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Self, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 import psycopg
 from psycopg import errors, sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from psycopg.rows import DictRow, dict_row
+from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool
 
 from sygefravaer.errors import CommitUnknown, Conflict, StoreError, StoreUnavailable, UsageError
+from sygefravaer.store.asking import Connection, LateError, Rows
 
 Row = Mapping[str, Any]
 """One row by column name. Its values are typed by the statement; the room that wrote it makes a value of its own."""
 
 
-class Connection(psycopg.AsyncConnection[DictRow]):
-    """A connection that notes whether the server has warned since it was last asked."""
-
-    warned: bool = False
-
-    @classmethod
-    async def connect(cls, conninfo: str = "", **kwargs: Any) -> Self:
-        """
-        Connect; an attempt that was given up has let go of its socket when this raises.
-
-        psycopg's error and the frame that raises it hold each other, and the attempt with its socket, until the garbage
-        collector comes round: in a quiet process minutes later.
-        """
-        try:
-            return await super().connect(conninfo, **kwargs)
-        except psycopg.Error as error:
-            traceback.clear_frames(error.__traceback__)
-            raise
-
-
-class LateError(psycopg.OperationalError):
-    """The server did not answer in time."""
-
-
 _DURABLE: Final = frozenset({"on", "remote_apply"})
-_PREPARED: Final = 500  # statements kept prepared per connection: more than the house has
 _UNHEARD: Final = (LateError, errors.AdminShutdown, errors.CrashShutdown, errors.QueryCanceled)
 _ONE_INSTANT: Final = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _RECONNECT: Final = 10.0  # seconds before a lost server is looked for anew; 60 s is promised
@@ -66,6 +41,8 @@ _GONE: Final[Mapping[str, str | int]] = {
 }
 """What is asked of every connection unless the DSN says otherwise: a machine that vanished is noticed within 20 s."""
 
+_BEGIN: Final = b"BEGIN"
+_COMMIT: Final = b"COMMIT"
 _WRITING: Final = re.compile(r"\b(?:INSERT|UPDATE|DELETE)\b")
 
 LOG: Final = logging.getLogger(__name__)
@@ -101,63 +78,117 @@ class Tx:
     that writes and commits by itself raises `CommitUnknown`, since the cancelling may have come too late.
     """
 
-    def __init__(self, connection: Connection, limit: float | None = STATEMENT) -> None:
+    def __init__(self, connection: Connection, limit: float | None = STATEMENT, *, alone: bool = True) -> None:
         self._connection = connection
         self._limit = limit
+        self._alone = alone
+        self._before = [] if alone else [_BEGIN]  # commands that go along with the next statement
+        self._savepoints = 0
+        self._last: tuple[str, dict[str, object]] | None = None
 
     @property
     def alone(self) -> bool:
         """Say whether each statement is a transaction of its own, and so committed when it returns."""
-        return self._connection.autocommit
+        return self._alone
 
     async def run(self, statement: str, **params: object) -> int:
         """Carry out `statement` and give the number of rows it touched."""
-        with self._at(statement):
-            return (await _within(self._limit, self._connection.execute(statement, params))).rowcount
+        return (await self._ask(statement, params))[0]
 
     async def one(self, statement: str, **params: object) -> Row | None:
         """Give the first row, or None."""
-        with self._at(statement):
-            return await (await _within(self._limit, self._connection.execute(statement, params))).fetchone()
+        _, rows = await self._ask(statement, params)
+        return rows[0] if rows else None
 
     async def all(self, statement: str, **params: object) -> list[Row]:
         """Give every row."""
-        with self._at(statement):
-            cursor = await _within(self._limit, self._connection.execute(statement, params))
-            return cast("list[Row]", await cursor.fetchall())
+        _, rows = await self._ask(statement, params)
+        return cast("list[Row]", rows)
 
     async def many(self, statement: str, rows: Sequence[Mapping[str, object]]) -> None:
         """Carry out `statement` once for each of `rows`, without a round trip between."""
-        with self._at(statement):
-            async with self._connection.cursor() as cursor:
-                await _within(self._limit, cursor.executemany(statement, rows))
-
-    @contextlib.contextmanager
-    def _at(self, statement: str) -> Iterator[None]:
-        """Make ours what `statement` raises; one that writes and commits by itself may have done so unheard."""
         try:
             with translated():
-                yield
+                await self._catch_up()
+                async with self._connection.cursor() as cursor:
+                    await _within(self._limit, cursor.executemany(statement, rows))
         except StoreUnavailable as error:
-            connection = self._connection
-            unheard = connection.closed or isinstance(error.__cause__, LateError)
-            if unheard and connection.autocommit and _writes(statement):
-                raise CommitUnknown from error
-            raise
+            raise self._known(error, statement) from error
+
+    def last(self, statement: str, **params: object) -> None:
+        """Leave `statement` for the end of the transaction: it goes in one round trip with the commit."""
+        self._last = (statement, params)
 
     @contextlib.asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:
         """Undo what happens inside when it raises, and only that; the transaction stays usable."""
-        await self.run("SAVEPOINT here")  # one inside another may have its name: the innermost is meant
+        self._savepoints += 1
+        name = b"savepoint_%d" % self._savepoints
+        begin = b"SAVEPOINT " + name
+        self._before.append(begin)
         try:
             yield
         except BaseException:
-            with contextlib.suppress(StoreUnavailable):  # what was raised inside comes first; the next statement tells
-                if not self._connection.closed:
-                    await self.run("ROLLBACK TO here")
-                    await self.run("RELEASE here")
+            if begin in self._before:  # nothing was asked since
+                del self._before[self._before.index(begin) :]
+            else:
+                self._before.clear()
+                await self._undo(b"ROLLBACK TO SAVEPOINT " + name, b"RELEASE SAVEPOINT " + name)
             raise
-        await self.run("RELEASE here")
+        if begin in self._before:
+            self._before.remove(begin)
+        else:
+            self._before.append(b"RELEASE SAVEPOINT " + name)
+
+    async def commit(self) -> None:
+        """Commit what was asked, if anything was; for `Store.tx`."""
+        connection, before = self._connection, self._before
+        if self._last is None and _BEGIN in before:
+            return
+        connection.warned = False
+        try:
+            if self._last is None:
+                await connection.command(*before, _COMMIT, limit=self._limit)
+            else:
+                await connection.ask(*self._last, limit=self._limit, before=before, after=(_COMMIT,))
+        except psycopg.Error as error:
+            if connection.closed or isinstance(error, _UNHEARD):
+                raise CommitUnknown from error
+            await _roll_back(connection)
+            raise _ours(error) from error
+        if connection.warned:  # the wait for the standby was cancelled: committed here, perhaps nowhere else
+            raise CommitUnknown
+
+    async def _ask(self, statement: str, params: dict[str, object]) -> tuple[int, Rows]:
+        before = self._before
+        if before:
+            self._before = []
+        if self._last is not None:
+            raise RuntimeError("A statement follows the last one of its transaction.")
+        try:
+            return await self._connection.ask(statement, params, limit=self._limit, before=before)
+        except psycopg.Error as error:
+            ours = _ours(error)
+            raise (self._known(ours, statement, error) if isinstance(ours, StoreUnavailable) else ours) from error
+
+    async def _catch_up(self) -> None:
+        """Do what was to go along with the next statement."""
+        if self._before:
+            before, self._before = self._before, []
+            await self._connection.command(*before, limit=self._limit)
+
+    async def _undo(self, *commands: bytes) -> None:
+        connection = self._connection
+        if not connection.closed:
+            try:
+                await connection.command(*commands, limit=STATEMENT)
+            except psycopg.Error:
+                await connection.close()
+
+    def _known(self, error: StoreError, statement: str, cause: BaseException | None = None) -> StoreError:
+        """Give what is known after a failure: of a statement that commits by itself perhaps nothing."""
+        unheard = self._connection.closed or isinstance(cause or error.__cause__, LateError)
+        return CommitUnknown() if unheard and self._alone and _writes(statement) else error
 
 
 class Store:
@@ -174,7 +205,7 @@ class Store:
             max_size=size,
             timeout=patience,
             reconnect_timeout=_RECONNECT,
-            kwargs={"row_factory": dict_row, "prepare_threshold": 0, "autocommit": True},
+            kwargs={"row_factory": dict_row, "prepare_threshold": None, "autocommit": True},
             configure=_configure,
             open=False,
         )
@@ -211,17 +242,15 @@ class Store:
         """
         connection = await self._take()
         try:
-            await connection.set_autocommit(False)
+            tx = Tx(connection, limit, alone=False)
             try:
-                yield Tx(connection, limit)
+                yield tx
             except BaseException as error:
                 await _roll_back(connection)
                 await _leave_if_read_only(connection, error)
                 raise
-            await _commit(connection, limit)
+            await tx.commit()
         finally:
-            if not connection.closed:
-                await connection.set_autocommit(True)
             await self._pool.putconn(connection)
 
     @contextlib.asynccontextmanager
@@ -330,8 +359,8 @@ async def _configure(connection: Connection) -> None:
     def note(notice: errors.Diagnostic) -> None:
         connection.warned = connection.warned or notice.severity_nonlocalized == "WARNING"
 
-    connection.prepared_max = _PREPARED
     connection.add_notice_handler(note)
+    connection.begin_to_ask()
 
 
 async def _within(limit: float | None, work: Awaitable[_T]) -> _T:
@@ -353,19 +382,6 @@ async def _lives(connection: Connection) -> bool:
         except psycopg.Error:
             await connection.close()
     return not connection.closed
-
-
-async def _commit(connection: Connection, limit: float | None) -> None:
-    connection.warned = False
-    try:
-        await _within(limit, connection.commit())
-    except psycopg.Error as error:
-        if connection.closed or isinstance(error, _UNHEARD):
-            raise CommitUnknown from error
-        await _roll_back(connection)
-        raise _ours(error) from error
-    if connection.warned:  # the wait for the standby was cancelled: committed here, perhaps nowhere else
-        raise CommitUnknown
 
 
 async def _roll_back(connection: Connection) -> None:
