@@ -122,7 +122,7 @@ def _become(order: Mapping[str, Any]) -> None:
     if order["mutant"]:
         mutant.plant(order["mutant"])
     if order["patience"] is not None:
-        app.STOP_SECONDS = app.LAST_SECONDS = order["patience"]
+        app.part.STOP_SECONDS = app.platform.STOP_SECONDS = app.platform.LAST_SECONDS = order["patience"]
     match order["task"]:
         case "gateway":
             app.main(config.load(Path(order["config"])), with_parent=True)
