@@ -161,7 +161,12 @@ async def test_every_part_says_it_is_well(up: Up) -> None:
 
 
 async def test_ksd_knows_the_cases_in_their_states(up: Up) -> None:
-    """Every case of `sandbox.json` is in KSD's register, in the state that it says."""
+    """Every case of `sandbox.json` is in KSD's register, in the state that it says once the parts have talked."""
+
+    async def talked() -> bool:  # a case whose extension is asked for is in between
+        return (await up.knock("supervisor", "status"))["conversation"] == "done"
+
+    await eventually(talked, seconds=60.0)
     known = {case["sags_id"]: case["state"] for case in (await up.knock("ksd", "cases", limit=100))["cases"]}
 
     assert known == {case["sags_id"]: case["state"] for case in up.summary["cases"]}

@@ -567,6 +567,23 @@ async def test_a_server_lives_through_stop_and_start_with_its_data(server, tmp_p
     await store.close()
 
 
+async def test_whoever_is_cancelled_while_a_statement_gets_its_name_leaves_the_connection_as_good(embedded):
+    """The server may know the name already: given again, it would be refused, and so on that connection for ever."""
+    connection = await pool.Connection.connect(embedded.superuser_dsn(), autocommit=True)
+    connection.begin_to_ask()
+    try:
+        asked = asyncio.create_task(connection.ask("SELECT 1 AS one", {}, limit=5.0))
+        await asyncio.sleep(0)
+        asked.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asked
+
+        assert await connection.ask("SELECT 2 AS two", {}, limit=5.0) == (1, [{"two": 2}])
+        assert await connection.ask("SELECT 1 AS one", {}, limit=5.0) == (1, [{"one": 1}])
+    finally:
+        await connection.close()
+
+
 async def test_a_commit_whose_wait_for_the_standby_was_cancelled_is_unknown(server):
     """It is on this disk and perhaps on no other: after a failover it may never have been."""
     await server.start()

@@ -69,6 +69,7 @@ class Connection(psycopg.AsyncConnection[DictRow]):
         """Be ready for `ask`; nothing has been asked."""
         self._transformer = Transformer(self)
         self._names: dict[tuple[str, tuple[int, ...]], bytes] = {}
+        self._given = 0  # names; one whose answer nobody waited for may be the server's, and is not given again
         self._columns: dict[bytes, tuple[str, ...]] = {}
         self._loop = asyncio.get_running_loop()
 
@@ -131,7 +132,8 @@ class Connection(psycopg.AsyncConnection[DictRow]):
             self._names.clear()
             self._columns.clear()
             await self.command(b"DEALLOCATE ALL", limit=limit)
-        name = b"s%d" % len(self._names)
+        self._given += 1
+        name = b"s%d" % self._given
         self.pgconn.send_prepare(name, query, param_types=kinds)
         _whole(await self._wait(generators.execute(self.pgconn), limit))
         self._names[statement, kinds] = name
