@@ -22,18 +22,19 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from cryptography import x509
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 
 from corridor import Corridor, message
 from desk import AARHUS, COOKIE, OPERATOR_CVR, ROOMS, VIBORG, Desk
-from sygefravaer import audit
+from sygefravaer import agreements, audit
 from sygefravaer.admin import accounts
 from sygefravaer.admin.accounts import Role
 from sygefravaer.config import Auditing
-from sygefravaer.store import Store, migrate
+from sygefravaer.contract.operations import Environment
+from sygefravaer.store import Store, Tx, migrate
 
 CHROMIUM = shutil.which("chromium")
 """Debian's; tests that need it are not run where it is not."""
@@ -179,6 +180,20 @@ class Stage:
         receivers["viborg"].raw = away
         assert await self._sent(event, "ksd", VIBORG) == "ADVARSEL"
         receivers["viborg"].raw = None
+
+    async def long_system(self, tx: Tx) -> UUID:
+        """Register a system whose name is long; give its id."""
+        system = uuid4()
+        await agreements.register_system(
+            tx,
+            system_id=system,
+            name=LONG,
+            vendor_cvr=VENDOR,
+            role=agreements.Role.JOBCENTER,
+            environment=Environment.TEST,
+            now=self.clock.now(),
+        )
+        return system
 
     async def _sent(self, operation: str, caller: str, cvr: str) -> str | None:
         envelope = message(operation, caller=caller, cvr=cvr, NemrefusionsID=uuid4())

@@ -6,11 +6,11 @@ from __future__ import annotations
 from uuid import uuid4
 
 from corridor import START_OF_TIME, SYSTEMS
-from desk import SETUP, VENDOR_CVR, VIBORG
-from screens.stage import LONG, Never, Stage, State
+from desk import SETUP, VIBORG
+from screens.stage import Never, Stage, State
 from sygefravaer import agreements
 from sygefravaer.agreements import organisations
-from sygefravaer.contract.operations import Environment, Service
+from sygefravaer.contract.operations import Service
 
 VALLENSBAEK = "19583910"  # of the state of long texts, and nothing else
 TODAY = "2026-03-02"
@@ -25,17 +25,8 @@ async def open_to_vendor(stage: Stage) -> None:
 
 async def long_names(stage: Stage) -> None:
     """Let a system with a long name have an agreement."""
-    system = uuid4()
     async with stage.store.tx() as tx:
-        await agreements.register_system(
-            tx,
-            system_id=system,
-            name=LONG,
-            vendor_cvr=VENDOR_CVR,
-            role=agreements.Role.JOBCENTER,
-            environment=Environment.TEST,
-            now=stage.clock.now(),
-        )
+        system = await stage.long_system(tx)
         await agreements.grant_agreement(
             tx,
             agreement_id=uuid4(),

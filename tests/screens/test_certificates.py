@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from uuid import uuid4
 
 from corridor import SYSTEMS
 from desk import VENDOR_CVR
@@ -16,18 +15,9 @@ from sygefravaer.identity import from_der
 
 async def long_name(stage: Stage) -> None:
     """Register a certificate of a system with a long name."""
-    system, now = uuid4(), stage.clock.now()
-    issued = stage.pki.issue("screens-long", VENDOR_CVR)
+    now, issued = stage.clock.now(), stage.pki.issue("screens-long", VENDOR_CVR)
     async with stage.store.tx() as tx:
-        await agreements.register_system(
-            tx,
-            system_id=system,
-            name=LONG,
-            vendor_cvr=VENDOR_CVR,
-            role=agreements.Role.JOBCENTER,
-            environment=Environment.TEST,
-            now=now,
-        )
+        system = await stage.long_system(tx)
         await agreements.register_certificate(
             tx,
             from_der(issued.der),

@@ -6,20 +6,18 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, timedelta
 from uuid import uuid4
 
-from screens.stage import LONG, VENDOR, Never, Stage, State
+from screens.stage import VENDOR, Never, Stage, State
 from sygefravaer import agreements
-from sygefravaer.agreements import Role
 from sygefravaer.contract.operations import Environment
 from sygefravaer.identity import from_der
 
 
 async def a_long_name(stage: Stage) -> None:
     """A system with a long name, whose certificate expires in a month."""
-    system_id, now, soon = uuid4(), stage.clock.now(), datetime.now(UTC) + timedelta(days=30, hours=1)
-    issued = stage.pki.issue(f"long-{system_id.hex[:8]}", VENDOR, not_after=soon)
-    about = {"system_id": system_id, "environment": Environment.TEST, "now": now}
+    now, soon = stage.clock.now(), datetime.now(UTC) + timedelta(days=30, hours=1)
+    issued = stage.pki.issue(f"long-{uuid4().hex[:8]}", VENDOR, not_after=soon)
     async with stage.store.tx() as tx:
-        await agreements.register_system(tx, name=LONG, vendor_cvr=VENDOR, role=Role.JOBCENTER, **about)
+        about = {"system_id": await stage.long_system(tx), "environment": Environment.TEST, "now": now}
         await agreements.register_certificate(tx, from_der(issued.der), valid_from=date(2014, 1, 1), **about)
 
 

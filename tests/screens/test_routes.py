@@ -6,10 +6,9 @@ from __future__ import annotations
 from uuid import uuid4
 
 from corridor import SYSTEMS
-from desk import VENDOR_CVR
 from screens.stage import LONG, Never, Stage, State
 from sygefravaer import agreements
-from sygefravaer.contract.operations import Environment, Service
+from sygefravaer.contract.operations import Service
 from sygefravaer.identity import from_der
 
 ODENSE, VALLENSBAEK = "35209115", "19583910"
@@ -17,17 +16,9 @@ ODENSE, VALLENSBAEK = "35209115", "19583910"
 
 async def long_address(stage: Stage) -> None:
     """Let a route lead to a system with a long name at a long address."""
-    system, now = uuid4(), stage.clock.now()
+    now = stage.clock.now()
     async with stage.store.tx() as tx:
-        await agreements.register_system(
-            tx,
-            system_id=system,
-            name=LONG,
-            vendor_cvr=VENDOR_CVR,
-            role=agreements.Role.JOBCENTER,
-            environment=Environment.TEST,
-            now=now,
-        )
+        system = await stage.long_system(tx)
         await agreements.set_route(
             tx,
             route_id=uuid4(),
