@@ -20,6 +20,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
@@ -206,6 +207,12 @@ def show(costs: tuple[float, float], lines: list[Measured], accepted: dict[str, 
     print(f"{'pgbench, the same rows, 8 connections':58}{accepted['pgbench']:10.0f}")
 
 
+def told(lines: Iterable[Measured]) -> None:
+    """Print what has been measured."""
+    for line in lines:
+        print(row(line), flush=True)
+
+
 async def main() -> int:
     """Measure everything, print it, and give the exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.split("\n")[1])
@@ -220,21 +227,20 @@ async def main() -> int:
         accepted = await accepting.measure(directory, options.seconds)
         say("Measuring look-ups in a sandbox")
         lines = await lookups(directory, options.seconds)
+        show(costs, lines, accepted)  # at once: what comes after may fail, and this has been measured
         say("Measuring accept to delivered beside pgbench")
         async with Stand(directory / "delivering") as stand:
             delivered = await delivering.measure(stand, options.seconds)
+        told(delivered)
         say("Measuring what a dead receiver and a bulk sender do to the others")
         async with Stand(directory / "neighbours", receivers=("ksd", "viborg", "aarhus")) as stand:
             beside, poured = await neighbours.measure(stand, options.seconds)
+        told(beside)
+        print(f"{'the bulk sender that pours':58}{poured:10.0f}\n", flush=True)
         say("Measuring pages with a history behind them")
         seen = await pages.pages(directory, options.messages)
-    show(costs, lines, accepted)
-    for line in (*delivered, *beside):
-        print(row(line))
-    print(f"{'the bulk sender that pours':58}{poured:10.0f}\n")
     print(f"pages of the administration, {options.messages} messages in the database, one after the other")
-    for line in seen:
-        print(row(line))
+    told(seen)
     print()
     verdicts = [*judge(lines, accepted), *delivering.judge(delivered), *neighbours.judge(beside), *pages.judge(seen)]
     for verdict in verdicts:

@@ -181,26 +181,26 @@ def judge(lines) -> list[Verdict]:
 
 async def filled(directory: Path, messages: int):
     """Start a server and fill it; give it with the way to it."""
-    server = EmbeddedServer(directory / "pages")
+    server = EmbeddedServer(directory / "history")
     await server.start()
     dsn = await server.create_part("bench", "bench")
     store = Store(dsn, schema="bench", size=2)
     await store.open()
     await migrate(store, list(PLATFORM), now=filling.NOW)
-    vault = Vault.create_file(directory / "pages.json")
+    vault = Vault.create_file(directory / "history.json")
     say(f"  filling in {messages} messages, some minutes for two million")
     await filling.fill(dsn, "bench", store, vault, messages)
     await store.close()
     return server, dsn, vault
 
 
-async def pages(directory: Path, messages: int):
+async def pages(directory: Path, messages: int, rounds: int = ROUNDS):
     """Fill, measure, and give the lines."""
     server, dsn, vault = await filled(directory, messages)
     try:
         async with House(dsn, "bench", vault) as house:
             say("  asking for pages")
-            return await measure(house, messages)
+            return await measure(house, messages, rounds)
     finally:
         await server.remove()
 

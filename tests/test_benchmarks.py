@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 import pytest_asyncio
-from benchmarks import backlog, costs, delivering, neighbours, pouring, soak
+from benchmarks import backlog, costs, delivering, machine, neighbours, pages, pouring, soak
 from benchmarks.figures import Measured
 from benchmarks.stand import Stand
 
@@ -142,3 +142,16 @@ async def test_neighbours_are_told_apart(stand):
     made = {part: replace(well, what=part) for part in neighbours.PARTS}
     made[neighbours.REFUSES] = replace(made[neighbours.REFUSES], p99=12.1)
     assert [verdict.reached for verdict in neighbours.judge(list(made.values()))] == [True, False, True]
+
+
+async def test_pages_are_asked_for_in_the_directory_of_all_measures(tmp_path):
+    """Every list first and deep, a message and a case; beside what the measures before have left there."""
+    machine.writing(tmp_path)
+
+    lines = await pages.pages(tmp_path, 3000, rounds=2)
+
+    assert [line.errors for line in lines] == [0] * len(lines)
+    asked = " ".join(line.what for line in lines)
+    for filtered in ("municipality", "fault group", "citizen, by keyed hash"):
+        assert all(f"{filtered}, {page}" in asked for page in ("first page", f"page {pages.DEEP}")), filtered
+    assert {verdict.wanted for verdict in pages.judge(lines)} == {"under 200 ms"}
