@@ -106,7 +106,7 @@ async def test_a_repeat_that_ends_while_one_looks_was_in_flight(play):
 async def test_a_call_that_is_being_answered_is_in_flight(play):
     """What it will have written is due nowhere yet."""
     async with play() as it:
-        await it.act("chaos", answer_late=1.0)
+        await it.act("chaos", answer_late=2.0)
         telling = asyncio.create_task(it.tell(it.m1(sag())))
 
         async def all_sent() -> bool:
@@ -115,7 +115,8 @@ async def test_a_call_that_is_being_answered_is_in_flight(play):
 
         await it.until(lambda: said(it.gateway.m2) == ["MODTAGET", "ACCEPTERET"])
         await it.until(all_sent)
-        assert (await it.act("due"))["in_flight"] == 1
+        # The agenda may look up just then whether something is due, which counts as well.
+        assert min([(await it.act("due"))["in_flight"] for _ in range(5)]) == 1
         assert not telling.done()
         await telling
         await it.quiet()
