@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from uuid import UUID, uuid4
 
+import psycopg
 import pytest
 
 from sygefravaer import agreements
@@ -379,3 +380,125 @@ async def test_registering_again_corrects(store):
         got = await ask(tx, identity())
 
     assert got.system_id == second != first
+
+
+# --- the edition of the registers ---
+
+CHANGES = [
+    "UPDATE system SET active = false",
+    "UPDATE certificate SET active = false",
+    "UPDATE agreement SET valid_to = '2026-03-01'",
+    "DELETE FROM agreement",
+    "UPDATE route SET url = 'https://localhost/elsewhere'",
+    """
+    INSERT INTO system (system_id, name, vendor_cvr, role, environment, created_at)
+    VALUES (gen_random_uuid(), 'Other', '12345678', 'other', 'test', '2026-03-02T09:00Z')
+    """,
+    "TRUNCATE system CASCADE",
+]
+
+
+def recalled(who: Identity):
+    return agreements.recall(
+        who, environment=Environment.TEST, service=Service.SYGEFRAVAER, municipality_cvr=VIBORG, now=NOW
+    )
+
+
+async def holds(store, found) -> bool:
+    async with store.read() as tx:
+        row = await tx.one(f"SELECT {found.proviso.condition} AS still", **found.proviso.params)
+    return row["still"]
+
+
+@pytest.fixture
+async def let_in(store):
+    """A caller that was let in once, by what is committed."""
+    who = identity(thumbprint=uuid4().hex * 2)
+    async with store.tx() as tx:
+        system = await register(tx, who)
+        await grant(tx, system)
+        await agreements.set_route(
+            tx,
+            route_id=uuid4(),
+            service=Service.SYGEFRAVAER,
+            municipality_cvr=agreements.ALL,
+            system_id=system,
+            url="https://localhost/ksd",
+            valid_from=date(2014, 1, 1),
+            now=NOW,
+        )
+    async with store.read() as tx:
+        await ask(tx, who)
+    return who
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("role", ["origin", "replica"])
+async def test_any_change_of_the_registers_is_another_edition(store, embedded, let_in, change, role):
+    """Whatever was decided before holds no more from the commit on, also when rows come as copies of others."""
+    found = recalled(let_in)
+    assert await holds(store, found)
+
+    with psycopg.connect(embedded.superuser_dsn(), options=f"-c session_replication_role={role}") as connection:
+        connection.execute(f"SET search_path TO {store.schema}")
+        connection.execute(change)
+        assert await holds(store, found)  # not committed yet
+
+    assert not await holds(store, found)
+
+
+async def test_change_that_is_rolled_back_leaves_the_edition(store, let_in):
+    """And nothing that was decided within it is recalled."""
+    found = recalled(let_in)
+    other = identity(thumbprint=uuid4().hex * 2)
+
+    async def judge_what_is_undone() -> None:
+        async with store.tx() as tx:
+            await agreements.register_certificate(
+                tx,
+                other,
+                system_id=found.decision.system_id,
+                environment=Environment.TEST,
+                valid_from=date(2014, 1, 1),
+                now=NOW,
+            )
+            assert (await ask(tx, other)).ended is None
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        await judge_what_is_undone()
+
+    assert await holds(store, found)
+    assert recalled(other) is None
+
+
+async def test_many_changes_at_once_are_one_edition(store, let_in):
+    """A change of every row writes the edition once."""
+    del let_in
+    async with store.tx() as tx:
+        for number in range(20):
+            await agreements.register_system(
+                tx,
+                system_id=uuid4(),
+                name=f"System {number}",
+                vendor_cvr="12345678",
+                role=Role.OTHER,
+                environment=Environment.TEST,
+                now=NOW,
+            )
+    async with store.read() as tx:
+        row = await tx.one("SELECT ctid::text AS place, made_by = xmin::text::xid8 AS once FROM register_edition")
+    assert row["once"]
+
+
+async def test_changes_at_the_same_time_do_not_stand_in_each_others_way(store, let_in):
+    """The edition is written at the end: two who change the same registers crosswise wait for rows and for no more."""
+    del let_in
+    async with store.tx() as first, store.tx() as second:
+        await first.run("UPDATE agreement SET valid_to = '2027-01-01'")
+        await second.run("UPDATE route SET url = 'https://localhost/elsewhere'")
+        await second.run("UPDATE system SET name = 'Other'")
+        await first.run(
+            "INSERT INTO route SELECT gen_random_uuid(), service, '101', system_id, url, takes_substitute,"
+            " valid_from, valid_to, created_at, finish_days FROM route"
+        )

@@ -581,3 +581,61 @@ async def test_route_of_the_day_is_used(corridor):
 
     assert [len(corridor.receivers[each].calls) for each in ("viborg", "aarhus")] == [1, 1]
     assert agreements.danish_day(corridor.clock.now()) == date(2026, 3, 3)
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ("UPDATE system SET active = false", "UserSystemInactive"),
+        ("UPDATE certificate SET active = false", "UserSystemInactive"),
+        ("UPDATE agreement SET status = 'suspended'", "ServiceAgreementSuspended"),
+        ("DELETE FROM agreement", "ServiceAgreementNotFound"),
+        ("DELETE FROM route", "G005"),
+    ],
+)
+async def test_change_of_the_registers_counts_from_the_next_call_on(corridor, change, code):
+    """However many calls like it were let in before; what was accepted under the rules before stays accepted."""
+    before = [await corridor.send(NAME, message(NAME)) for _ in range(2)]
+    async with corridor.store.tx() as tx:
+        await tx.run(change)
+
+    assert [told.kode for told in before] == ["OK", "OK"]
+    assert (await corridor.send(NAME, message(NAME))).code == code
+    assert len(await corridor.rows("message")) == 2
+
+
+async def test_new_right_and_new_route_count_from_the_next_call_on(corridor):
+    """What is let in as the last one was goes where the route of now leads."""
+    name = "SendHaendelseSygefravaerssag"
+    await corridor.send(name, message(name))
+    async with corridor.store.tx() as tx:
+        await corridor.route(tx, Service.SYGEFRAVAER_JC, VIBORG, "aarhus", valid_from=date(2026, 3, 2))
+    await corridor.send(name, message(name))
+
+    assert [len(corridor.receivers[each].calls) for each in ("viborg", "aarhus")] == [1, 1]
+
+
+async def test_message_like_the_last_one_is_accepted_in_one_statement(corridor):
+    """The registers are read for the first; the next ones rely on what was found, in the statement that accepts."""
+    asked = []
+    ask = corridor.store._pool.connection_class.ask
+
+    async def noted(self, statement, params, **options):
+        asked.append(statement)
+        return await ask(self, statement, params, **options)
+
+    for _ in range(2):
+        asked.clear()
+        corridor.store._pool.connection_class.ask = noted
+        try:
+            assert (await corridor.send(NAME, message(NAME))).kode == "OK"
+        finally:
+            corridor.store._pool.connection_class.ask = ask
+    own = [
+        statement
+        for statement in asked
+        if "INTO message" in statement or "FROM certificate" in statement or "LEFT JOIN certificate" in statement
+    ]
+
+    assert len(own) == 1
+    assert "register_edition" in own[0]

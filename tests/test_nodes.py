@@ -768,7 +768,7 @@ EXPANDED = (
 """What a version to come may do while this one runs."""
 
 CONTRACTS = re.compile(
-    r"\b(?:DROP\s+(?:TABLE|COLUMN)|RENAME|TRUNCATE|SET\s+NOT\s+NULL|ALTER\s+COLUMN\s+\w+\s+TYPE|SET\s+DATA\s+TYPE"
+    r"\b(?:DROP\s+(?:TABLE|COLUMN)|RENAME|(?<!AFTER )TRUNCATE|SET\s+NOT\s+NULL|ALTER\s+COLUMN\s+\w+\s+TYPE|SET\s+DATA\s+TYPE"
     r"|ADD\s+COLUMN\s+\w+\s+\w+\s+NOT\s+NULL(?!\s+DEFAULT))\b",
     re.IGNORECASE,
 )

@@ -56,8 +56,8 @@ from sygefravaer.errors import (
     SygefravaerError,
 )
 from sygefravaer.identity import Identity
-from sygefravaer.lanes import Claim, Entry, Stored
-from sygefravaer.store import Store, Tx
+from sygefravaer.lanes import Claim, Enqueued, Entry, NotAsProvided, Stored
+from sygefravaer.store import Proviso, Store, Tx
 from sygefravaer.telemetry import TRIP, Handing, Trip
 from sygefravaer.vault import Vault
 
@@ -225,12 +225,15 @@ class Gateway:
             user=self._vault.seal(user.encode(), context=audit.USER) if user else None,
         )
 
-    # --- admit: one statement reads, one writes and is its own transaction ---
+    # --- admit: one statement that writes, and is its own transaction; before the first of a kind one that reads ---
 
     async def _admit(self, passage: Passage) -> Asked | Kept:
         """Let the call in and commit what it leaves behind, or raise the refusal with the lowest number."""
         now = self._clock.now()
         async with self._store.read() as tx:
+            kept = await self._accept_like_the_last(tx, passage, now)
+            if kept is not None:
+                return kept
             passage.decision = await agreements.explain(  # 3, 6
                 tx,
                 passage.identity,
@@ -252,6 +255,37 @@ class Gateway:
                 admitted = await self._accept(tx, passage, parcel, grant, now)  # 9-12
         return admitted
 
+    async def _accept_like_the_last(self, tx: Tx, passage: Passage, now: datetime) -> Kept | None:
+        """
+        Accept a new message that nothing speaks against, provided that the registers are those of the last one.
+
+        None, and nothing is written, when they are not, or when it is anything else: that takes the long way.
+        """
+        parcel = passage.parcel
+        if parcel is None or parcel.operation.lookup or passage.refusal is not None:
+            return None
+        recalled = agreements.recall(
+            passage.identity,
+            environment=self._environment,
+            service=passage.service,
+            municipality_cvr=passage.authority.text if passage.authority else None,
+            now=now,
+        )
+        if recalled is None:
+            return None
+        passage.decision = recalled.decision
+        try:
+            grant = recalled.decision.grant()
+            if grant.ended is None and _passed(passage, grant) is parcel:
+                route = await self._place(tx, parcel, grant, now)
+                enqueued = await self._enqueue(tx, passage, parcel, grant, route, now=now, proviso=recalled.proviso)
+                if enqueued.fresh:
+                    return Kept(parcel=parcel, message=enqueued.message, route=route, claim=enqueued.claim)
+        except (PlatformFault, Refused, NotAsProvided):
+            pass
+        passage.decision = None
+        return None
+
     async def _accept(self, tx: Tx, passage: Passage, parcel: Parcel, grant: Grant, now: datetime) -> Kept:
         """Accept a message, or find that it was accepted before: that is told before what speaks against a new one."""
         hoved = parcel.message.Hoved
@@ -264,6 +298,24 @@ class Gateway:
             if known is None:
                 raise
             return await self._repeat(tx, passage, parcel, grant, known=known, now=now)
+        enqueued = await self._enqueue(tx, passage, parcel, grant, route, now=now)
+        if not enqueued.fresh:
+            return await self._repeat(tx, passage, parcel, grant, known=enqueued.message, now=now)
+        return Kept(parcel=parcel, message=enqueued.message, route=route, claim=enqueued.claim)
+
+    async def _enqueue(
+        self,
+        tx: Tx,
+        passage: Passage,
+        parcel: Parcel,
+        grant: Grant,
+        route: Route,
+        *,
+        now: datetime,
+        proviso: Proviso | None = None,
+    ) -> Enqueued:
+        """Put a message in its lane, with what it says and with its row in the record."""
+        hoved = parcel.message.Hoved
         entry = Entry(
             recipient=route.system_id,
             municipality_cvr=hoved.AfsenderMyndighedCVR,
@@ -284,11 +336,9 @@ class Gateway:
         conversation = parcel.operation.conversation
         said = () if conversation is None else conversation.said(parcel.message)
         failpoint.reach("accept.before_commit")
-        enqueued = await self._delivery.accept(tx, entry, trail=trail, said=said)  # 9, 12
+        enqueued = await self._delivery.accept(tx, entry, trail=trail, said=said, proviso=proviso)  # 9, 12
         failpoint.reach("accept.after_commit")
-        if not enqueued.fresh:
-            return await self._repeat(tx, passage, parcel, grant, known=enqueued.message, now=now)
-        return Kept(parcel=parcel, message=enqueued.message, route=route, claim=enqueued.claim)
+        return enqueued
 
     async def _repeat(
         self, tx: Tx, passage: Passage, parcel: Parcel, grant: Grant, *, known: Stored, now: datetime

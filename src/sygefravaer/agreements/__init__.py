@@ -4,7 +4,8 @@ Who may call, for which municipality, and where its messages go.
 
 A certificate belongs to one system, a municipality has an agreement with a system about a service, and a route says
 which system receives what goes to a municipality. `decide` is the one place where a caller's right is judged:
-`authorise` raises on it, `explain` prints it. Nothing here is cached, so a change counts from the next call on.
+`authorise` raises on it, `explain` prints it. What was decided before is relied on only in a statement that finds the
+registers unchanged (`recall`), so a change counts from the next call on.
 
 Periods are whole days in Danish time; the last day counts.
 """
@@ -38,11 +39,13 @@ from sygefravaer.agreements.reading import (
     DENMARK,
     YEARS,
     Presented,
+    Recalled,
     authorise,
     danish_day,
     expiring,
     explain,
     last_route,
+    recall,
     receivers,
     route,
     system_named,
@@ -76,6 +79,7 @@ __all__ = [
     "Facts",
     "Grant",
     "Presented",
+    "Recalled",
     "Registered",
     "Remedy",
     "Role",
@@ -96,6 +100,7 @@ __all__ = [
     "last_route",
     "mailbox",
     "municipality_of",
+    "recall",
     "receivers",
     "register_certificate",
     "register_system",

@@ -1,8 +1,15 @@
 # SPDX-License-Identifier: MPL-2.0
-"""The registers read, today's word each time: what a decision needs in one statement, and where a message goes."""
+"""
+The registers read: what a decision needs in one statement, and where a message goes.
+
+What was decided is kept with the edition of the registers that it was read from. Whoever relies on it (`recall`) writes
+on the condition that this is still the edition, in the statement that writes: so a change counts from the next call on,
+and a call that changes nothing needs no statement of its own to find that out.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Final, Protocol
 from uuid import UUID
@@ -11,7 +18,7 @@ from zoneinfo import ZoneInfo
 from sygefravaer.agreements.decision import Agreement, Caller, Decision, Facts, Grant, Route, Status, decide
 from sygefravaer.contract.operations import Environment, Service
 from sygefravaer.errors import UsageError
-from sygefravaer.store import Row, Tx
+from sygefravaer.store import Proviso, Row, Tx
 
 DENMARK: Final = ZoneInfo("Europe/Copenhagen")
 YEARS: Final = range(1990, 2200)
@@ -67,7 +74,8 @@ SELECT c.system_id, s.name, s.active AS system_active, c.active AS certificate_a
            WHERE n.system_id = c.system_id
              AND (n.service = %(service)s OR n.municipality_cvr = %(municipality)s::text)
            ORDER BY n.municipality_cvr = %(municipality)s::text DESC, n.municipality_cvr, n.service LIMIT 5
-       ) END AS near
+       ) END AS near,
+       (SELECT edition FROM register_edition) AS edition
 FROM (VALUES (1)) AS one (n)
 LEFT JOIN certificate c ON c.environment = %(environment)s AND c.thumbprint = %(thumbprint)s
      AND c.issuer = %(issuer)s AND c.serial_key = %(serial_key)s
@@ -83,9 +91,20 @@ SELECT system_id FROM system
 WHERE environment = %(environment)s AND (system_id::text = %(named)s OR name = %(named)s)"""
 
 
-_ALLOWED: Final[dict[tuple[object, ...], tuple[list[Row], Decision]]] = {}
-"""Calls that were let in, as the registers stood: they are read for each call, and judged anew when they say else."""
-_MOST_ALLOWED: Final = 1000
+_STILL: Final = "(SELECT edition FROM register_edition) = %(agreements_edition)s::uuid"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recalled:
+    """What was decided about calls like this one, and the proviso under which that is still so."""
+
+    decision: Decision
+    proviso: Proviso
+
+
+_ALLOWED: Final[dict[tuple[object, ...], tuple[list[Row], Recalled]]] = {}
+"""Calls that were let in, as the registers stood, edition and all."""
+_MOST_ALLOWED: Final = 10_000  # callers times municipalities, of a nation
 
 
 class Presented(Protocol):
@@ -177,16 +196,35 @@ async def explain(
     """Decide about a call from what the registers say now."""
     on = danish_day(now)
     rows = await _read(tx, identity, environment=environment, service=service, municipality_cvr=municipality_cvr, on=on)
-    key = (identity.thumbprint, service, municipality_cvr, on)
+    key = _key(identity, environment, service, municipality_cvr, on)
     kept = _ALLOWED.get(key)
     if kept is not None and kept[0] == rows:
-        return kept[1]
+        return kept[1].decision
     decision = decide(_facts(rows, service=service, municipality_cvr=municipality_cvr, on=on))
-    if decision.allowed:
+    if decision.allowed and tx.alone:  # within a larger transaction it may stand on what is never committed
         if len(_ALLOWED) >= _MOST_ALLOWED:
             _ALLOWED.clear()
-        _ALLOWED[key] = rows, decision
+        proviso = Proviso(condition=_STILL, params={"agreements_edition": rows[0]["edition"]})
+        _ALLOWED[key] = rows, Recalled(decision=decision, proviso=proviso)
     return decision
+
+
+def recall(
+    identity: Presented, *, environment: Environment, service: Service, municipality_cvr: str | None, now: datetime
+) -> Recalled | None:
+    """
+    Give what was decided last about a call like this one, if it was let in; nothing is read.
+
+    It holds for who writes under its proviso and finds it fulfilled, and for nobody else.
+    """
+    kept = _ALLOWED.get(_key(identity, environment, service, municipality_cvr, danish_day(now)))
+    return None if kept is None else kept[1]
+
+
+def _key(
+    identity: Presented, environment: Environment, service: Service, municipality_cvr: str | None, on: date
+) -> tuple[object, ...]:
+    return (identity.issuer, identity.serial_key, identity.thumbprint, environment, service, municipality_cvr, on)
 
 
 async def system_named(tx: Tx, named: str, *, environment: Environment) -> UUID:

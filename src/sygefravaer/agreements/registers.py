@@ -106,6 +106,40 @@ MIGRATIONS: Final = (
         PRIMARY KEY (display_group, system_id)
     );
     """,
+    """
+    -- Which edition of the registers this is: another one as soon as a change of what decides about calls commits,
+    -- by whomever and however it was made. It is written at the commit, so nobody waits for it with a lock in hand.
+    CREATE TABLE register_edition (
+        one     boolean PRIMARY KEY DEFAULT true CHECK (one),
+        edition uuid NOT NULL,
+        made_by xid8
+    );
+    INSERT INTO register_edition (edition) VALUES (gen_random_uuid());
+    CREATE FUNCTION make_register_edition() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        EXECUTE format(
+            'UPDATE %I.register_edition SET edition = gen_random_uuid(), made_by = pg_current_xact_id()'
+            ' WHERE made_by IS DISTINCT FROM pg_current_xact_id()', TG_TABLE_SCHEMA);
+        RETURN NULL;
+    END $$;
+    CREATE CONSTRAINT TRIGGER new_edition AFTER INSERT OR UPDATE OR DELETE ON system
+        DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION make_register_edition();
+    CREATE CONSTRAINT TRIGGER new_edition AFTER INSERT OR UPDATE OR DELETE ON certificate
+        DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION make_register_edition();
+    CREATE CONSTRAINT TRIGGER new_edition AFTER INSERT OR UPDATE OR DELETE ON agreement
+        DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION make_register_edition();
+    CREATE CONSTRAINT TRIGGER new_edition AFTER INSERT OR UPDATE OR DELETE ON route
+        DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION make_register_edition();
+    CREATE TRIGGER emptied AFTER TRUNCATE ON system EXECUTE FUNCTION make_register_edition();
+    CREATE TRIGGER emptied AFTER TRUNCATE ON certificate EXECUTE FUNCTION make_register_edition();
+    CREATE TRIGGER emptied AFTER TRUNCATE ON agreement EXECUTE FUNCTION make_register_edition();
+    CREATE TRIGGER emptied AFTER TRUNCATE ON route EXECUTE FUNCTION make_register_edition();
+    -- Also where rows come as copies: a snapshot that is put back, a subscription.
+    ALTER TABLE system ENABLE ALWAYS TRIGGER new_edition, ENABLE ALWAYS TRIGGER emptied;
+    ALTER TABLE certificate ENABLE ALWAYS TRIGGER new_edition, ENABLE ALWAYS TRIGGER emptied;
+    ALTER TABLE agreement ENABLE ALWAYS TRIGGER new_edition, ENABLE ALWAYS TRIGGER emptied;
+    ALTER TABLE route ENABLE ALWAYS TRIGGER new_edition, ENABLE ALWAYS TRIGGER emptied;
+    """,
 )
 
 

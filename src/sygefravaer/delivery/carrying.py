@@ -34,7 +34,7 @@ from sygefravaer.delivery.sealed import BODY, RECEIPT
 from sygefravaer.delivery.ways import Way
 from sygefravaer.errors import CallFailed, StoreError
 from sygefravaer.lanes import IN_TURN, OPEN, Claim, Enqueued, Entry, Lanes, Standing, Status, Stored
-from sygefravaer.store import Row, Store, Trail, Tx
+from sygefravaer.store import Proviso, Row, Store, Trail, Tx
 from sygefravaer.telemetry import Metrics, Reading
 from sygefravaer.vault import CannotOpen, Vault
 
@@ -146,16 +146,22 @@ class Delivery:
 
     # --- what the corridor asks ---
 
-    async def accept(self, tx: Tx, entry: Entry, *, trail: Trail, said: Said = ()) -> Enqueued:
+    async def accept(
+        self, tx: Tx, entry: Entry, *, trail: Trail, said: Said = (), proviso: Proviso | None = None
+    ) -> Enqueued:
         """
         Put a message in its lane, `trail` with it, and claim a free lane unless the receiver is busy.
+
+        Where `proviso` does not hold, nothing is written and `NotAsProvided` is raised.
 
         `said` is what the message asks, answers or withdraws; it is written down in the same statement.
         """
         now = self._clock.now()
         trail = replace(trail, beside=obligations.said(said, municipality_cvr=entry.municipality_cvr))
         free = self._receivers.free(entry.recipient, now, sender=entry.sender)
-        enqueued = await self._lanes.enqueue(tx, entry, owner=self._owner if free else None, trail=trail)
+        enqueued = await self._lanes.enqueue(
+            tx, entry, owner=self._owner if free else None, trail=trail, proviso=proviso
+        )
         if enqueued.fresh and not free and not self._receivers.of(entry.recipient).rests(now):
             self._bell.ring()  # nobody has it in hand: any node's worker may
         return enqueued

@@ -18,6 +18,7 @@ from sygefravaer.lanes.values import (
     Claim,
     Enqueued,
     Entry,
+    NotAsProvided,
     Schedule,
     Standing,
     Status,
@@ -25,7 +26,7 @@ from sygefravaer.lanes.values import (
     check_move,
     jitter,
 )
-from sygefravaer.store import Row, Trail, Tx
+from sygefravaer.store import Proviso, Row, Trail, Tx
 
 
 class Lanes:
@@ -43,9 +44,19 @@ class Lanes:
         self._jitter = jitter
         self._turns = Turns()
 
-    async def enqueue(self, tx: Tx, entry: Entry, *, owner: UUID | None = None, trail: Trail | None = None) -> Enqueued:
+    async def enqueue(
+        self,
+        tx: Tx,
+        entry: Entry,
+        *,
+        owner: UUID | None = None,
+        trail: Trail | None = None,
+        proviso: Proviso | None = None,
+    ) -> Enqueued:
         """
         Put a message at the end of its lane, and `trail` with it, in one statement.
+
+        Where `proviso` does not hold (any more), nothing is written and `NotAsProvided` is raised.
 
         With an `owner` a free lane is claimed for him at once. When a copy with the same key is there, or commits
         while this one waits for it, nothing is written and the copy is given. The second needs `tx` to be one of
@@ -54,12 +65,17 @@ class Lanes:
         token = uuid4() if owner else None
         params = {name: getattr(entry, name) for name in statements.ENTRY}
         params |= {"owner": owner, "token": token, "lease": self.lease}
+        if proviso is not None:
+            params |= proviso.params
+        body = _provided(proviso.condition if proviso else None)
         try:
-            row = await _carried(tx, statements.ENQUEUE, statements.ENQUEUE_END, params, trail)
+            row = await _carried(tx, body, statements.ENQUEUE_END, params, trail)
         except Conflict:  # a copy was faster, and of this one nothing is left
             row = {}
         if not row:
             kept = await self.find(tx, entry.sender, entry.besked_id)
+            if kept is None and proviso is not None:
+                raise NotAsProvided
             return Enqueued(message=_there(kept), fresh=False)
         known = {name: getattr(entry, name) for name in statements.ENTRY}
         stored = Stored(**known, message_id=row["message_id"], lane_id=row["lane_id"], status=Status(row["status"]))
@@ -311,6 +327,12 @@ async def _carried(tx: Tx, body: str, end: str, params: Mapping[str, object], tr
     trails = trail.all if trail else ()
     added = {name: value for each in trails for name, value in each.params.items()}
     return await tx.one(_woven(body, end, *(each.statement for each in trails)), **params, **added) or {}
+
+
+@lru_cache(maxsize=16)
+def _provided(condition: str | None) -> str:
+    """Put a condition into the statement that enqueues; the same text each time."""
+    return statements.ENQUEUE.replace("{provided}", f" AND {condition}" if condition else "")
 
 
 @lru_cache(maxsize=256)

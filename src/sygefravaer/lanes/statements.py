@@ -101,12 +101,13 @@ ENTRY: Final = tuple(column.name for column in fields(Entry))
 STORED: Final = tuple(column.name for column in fields(Stored))
 COLUMNS: Final = ", ".join(f"message.{name}" for name in STORED)
 
+# `{provided}` is empty, or a condition beside it.
 ENQUEUE: Final = f"""
 WITH taken AS (
     INSERT INTO lane AS held (recipient, municipality_cvr, case_key, open, next_at, owner, token, lease_until)
     SELECT %(recipient)s::uuid, %(municipality_cvr)s, %(case_key)s, 1, %(accepted_at)s::timestamptz, %(owner)s::uuid,
            %(token)s::uuid, CASE WHEN %(token)s::uuid IS NOT NULL THEN {LEASE_NOW} + %(lease)s::interval END
-    WHERE NOT EXISTS (SELECT FROM message WHERE sender = %(sender)s AND besked_id = %(besked_id)s)
+    WHERE NOT EXISTS (SELECT FROM message WHERE sender = %(sender)s AND besked_id = %(besked_id)s){{provided}}
     ON CONFLICT (recipient, municipality_cvr, case_key) DO UPDATE SET
         open = held.open + 1,
         next_at = CASE WHEN held.open = 0 THEN excluded.next_at ELSE held.next_at END,

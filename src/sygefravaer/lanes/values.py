@@ -102,6 +102,10 @@ class Enqueued:
     claim: Claim | None = None
 
 
+class NotAsProvided(Exception):
+    """What had to be so for a message to be put in its lane is not so any more; nothing was written."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Standing:
     """How all lanes stand at one instant: what is due next, sent just now, and parked; what there was so far."""

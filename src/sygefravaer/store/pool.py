@@ -70,6 +70,18 @@ class Trail:
         return self, *(each for other in self.beside for each in other.all)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Proviso:
+    """
+    What must still be so for another statement to do anything, looked at in the same instant as that does its work.
+
+    The names of `params` start with the name of the room that wrote the condition.
+    """
+
+    condition: str
+    params: Mapping[str, object]
+
+
 class Tx:
     """
     One transaction, or within `Store.read` one statement at a time.
