@@ -65,6 +65,11 @@ class Connection(psycopg.AsyncConnection[DictRow]):
             traceback.clear_frames(error.__traceback__)
             raise
 
+    @property
+    def at_hand(self) -> bool:
+        """Say whether the loop watches it, and has heard nothing since the last answer: then the server is there."""
+        return self._socket is not None and not self.closed
+
     def begin_to_ask(self) -> None:
         """Be ready for `ask`; nothing has been asked."""
         self._transformer = Transformer(self)

@@ -9,7 +9,9 @@ import logging
 import re
 import select
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Any, Final, TypeVar, cast
 
 import psycopg
@@ -20,6 +22,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from sygefravaer.errors import CommitUnknown, Conflict, StoreError, StoreUnavailable, UsageError
 from sygefravaer.store.asking import Connection, LateError, Rows
+from sygefravaer.store.keeping import Kept
 
 Row = Mapping[str, Any]
 """One row by column name. Its values are typed by the statement; the room that wrote it makes a value of its own."""
@@ -221,6 +224,7 @@ class Store:
             configure=_configure,
             open=False,
         )
+        self._kept = Kept(self._pool, size=size, patience=patience)
 
     async def open(self, *, timeout: float = 10.0) -> None:  # noqa: ASYNC109  the pool's own time limit
         """Connect, or raise `StoreUnavailable` after `timeout` seconds; a database that commits loosely is refused."""
@@ -242,53 +246,26 @@ class Store:
 
     async def close(self) -> None:
         """Close every connection."""
+        await self._kept.close()
         await self._pool.close()
 
-    @contextlib.asynccontextmanager
-    async def tx(self, *, limit: float | None = STATEMENT) -> AsyncIterator[Tx]:
+    def tx(self, *, limit: float | None = STATEMENT) -> AbstractAsyncContextManager[Tx]:
         """
         Open a transaction: committed when the block ends, rolled back when it raises.
 
         `StoreUnavailable`: nothing happened. `CommitUnknown`: the connection died in the commit, or the commit took
         longer than `limit` seconds, which are also those of each statement.
         """
-        connection = await self._take()
-        try:
-            tx = Tx(connection, limit, alone=False)
-            try:
-                yield tx
-            except BaseException as error:
-                await _roll_back(connection)
-                await _leave_if_read_only(connection, error)
-                raise
-            await tx.commit()
-        finally:
-            await self._pool.putconn(connection)
+        return _Transaction(self, limit)
 
-    @contextlib.asynccontextmanager
-    async def read(self) -> AsyncIterator[Tx]:
+    def read(self) -> AbstractAsyncContextManager[Tx]:
         """
         Give statements that are each a transaction of their own: one round trip where `tx` takes three.
 
         A statement that writes is committed when it returns; the block then ends with `CommitUnknown` if the standby
         was not waited for.
         """
-        connection = await self._take()
-        connection.warned = unknown = False
-        try:
-            try:
-                yield Tx(connection)
-            finally:
-                unknown = connection.warned  # read before another has the connection
-        except Exception as error:
-            await _leave_if_read_only(connection, error)
-            if unknown and not isinstance(error, CommitUnknown):  # whatever else was found: that comes first
-                raise CommitUnknown from error
-            raise
-        finally:
-            await self._pool.putconn(connection)
-        if unknown:
-            raise CommitUnknown
+        return _Statements(self)
 
     @contextlib.asynccontextmanager
     async def snapshot(self) -> AsyncIterator[Tx]:
@@ -333,14 +310,73 @@ class Store:
     def _channel(self, channel: str) -> str:
         return f"{self.schema}.{channel}"
 
-    async def _take(self) -> Connection:
+    async def take(self) -> Connection:
         """Take a connection that lives: after a restart of the database the dead ones cost no caller anything."""
-        with translated():
+        try:
             while True:
-                connection = await self._pool.getconn()
-                if await _lives(connection):
+                connection = await self._kept.take()
+                if connection.at_hand or await _lives(connection):
                     return connection
-                await self._pool.putconn(connection)
+                await self._kept.give(connection)
+        except psycopg.Error as error:
+            raise _ours(error) from error
+
+    async def give(self, connection: Connection) -> None:
+        """Give back what `take` gave."""
+        await self._kept.give(connection)
+
+
+# Classes, where a generator would be shorter: a statement is asked in each of them, and half of that would be theirs.
+
+
+class _Transaction:
+    """The block of `Store.tx`."""
+
+    def __init__(self, store: Store, limit: float | None) -> None:
+        self._store = store
+        self._limit = limit
+
+    async def __aenter__(self) -> Tx:
+        self._connection = await self._store.take()
+        self._tx = Tx(self._connection, self._limit, alone=False)
+        return self._tx
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if error is None:
+                await self._tx.commit()
+            else:
+                await _roll_back(self._connection)
+                await _leave_if_read_only(self._connection, error)
+        finally:
+            await self._store.give(self._connection)
+
+
+class _Statements:
+    """The block of `Store.read`."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def __aenter__(self) -> Tx:
+        self._connection = await self._store.take()
+        self._connection.warned = False
+        return Tx(self._connection)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        connection = self._connection
+        unknown = connection.warned  # read before another has the connection
+        try:
+            if error is not None:
+                await _leave_if_read_only(connection, error)
+        finally:
+            await self._store.give(connection)
+        if unknown and (error is None or (isinstance(error, Exception) and not isinstance(error, CommitUnknown))):
+            raise CommitUnknown from error  # whatever else was found: that comes first
 
 
 def _conninfo(dsn: str, schema: str) -> str:
