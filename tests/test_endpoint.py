@@ -1115,3 +1115,64 @@ def test_it_works_on_uvloop(pki: Pki, platform: Issued, jobcenter: Issued, clock
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         assert runner.run(once()) == [200, 413]
     assert seen.inbound[0].identity == from_der(jobcenter.der)
+
+
+# --- head and body in one piece ---
+
+
+class Packets(asyncio.Transport):
+    """A wire that keeps apart what was written apart."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.packets: list[bytes] = []
+        self.closed = False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.packets.append(bytes(data))
+
+    def close(self) -> None:
+        self.closed = True
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
+
+    def get_extra_info(self, name: str, default: object = None) -> object:
+        return default
+
+
+async def written(path: str) -> list[bytes]:
+    """Give the packets in which an answer leaves: of /small, of /big, of /apart (the body comes later)."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        body = b"x" * (100_000 if scope["path"] == "/big" else 10)
+        length = str(len(body)).encode()
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", length)]})
+        if scope["path"] == "/apart":
+            await asyncio.sleep(0.05)
+        await send({"type": "http.response.body", "body": body})
+
+    wire, server = Packets(), Server(app)
+    protocol = TlsProtocol(config=server._config, server_state=server._state, app_state={})
+    protocol.connection_made(wire)
+    protocol.data_received(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+    async with asyncio.timeout(5):
+        while not wire.closed:
+            await asyncio.sleep(0.01)
+    protocol.connection_lost(None)
+    return wire.packets
+
+
+async def test_an_answer_leaves_in_one_piece() -> None:
+    """Head and body are one record; a long body is not copied for it, and a head does not wait for a late body."""
+    (whole,) = await written("/small")
+    assert whole.startswith(b"HTTP/1.1 200")
+    assert whole.endswith(b"\r\n\r\nxxxxxxxxxx")
+    for path in ("/big", "/apart"):
+        head, body = await written(path)
+        assert head.endswith(b"\r\n\r\n")
+        assert set(body) == {ord("x")}

@@ -20,7 +20,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from ordeal.proxy import HalfOpen, Proxy, Way
 from sygefravaer.errors import CommitUnknown, Conflict, MigrationError, StoreError, StoreUnavailable, UsageError
-from sygefravaer.store import EmbeddedServer, Store, embedded, migrate, migrations, pool
+from sygefravaer.store import EmbeddedServer, Store, embedded, keeping, migrate, migrations, pool
 
 ROOT = os.geteuid() == 0
 needs_root = pytest.mark.skipif(not ROOT, reason="only root can run the server as another account")
@@ -790,3 +790,91 @@ def test_without_proc_a_process_is_judged_by_whether_it_lives(monkeypatch, tmp_p
     monkeypatch.setattr(embedded, "_PROC", tmp_path / "absent")
     assert embedded._runs_in(os.getpid(), tmp_path)
     assert not embedded._runs_in(2**22 + 1, tmp_path)
+
+
+# --- connections at hand ---
+
+
+async def backend(store) -> int:
+    async with store.read() as tx:
+        return (await tx.one("SELECT pg_backend_pid() AS pid"))["pid"]
+
+
+async def test_the_connection_that_was_used_last_is_taken_first(make_store):
+    """One caller after the other has the same process of the server; as many at once have one each."""
+    store = await make_store(size=4)
+
+    async def slow():
+        async with store.read() as tx:
+            return (await tx.one("SELECT pg_backend_pid() AS pid, pg_sleep(0.2)"))["pid"]
+
+    assert len(set(await asyncio.gather(*(slow() for _ in range(4))))) == 4
+    assert len({await backend(store) for _ in range(10)}) == 1
+
+
+async def test_callers_have_a_connection_in_the_order_they_came(make_store):
+    """Who comes when all are in use waits behind the others, also behind those who were there before one is free."""
+    store = await make_store(size=1)
+    order = []
+
+    async def call(number):
+        async with store.read() as tx:
+            order.append(number)
+            await tx.one("SELECT pg_sleep(0.02)")
+
+    async with asyncio.TaskGroup() as group:
+        for number in range(6):
+            group.create_task(call(number))
+            await asyncio.sleep(0)
+
+    assert order == list(range(6))
+
+
+async def test_callers_that_give_up_take_nothing_with_them(make_store):
+    """Cancelled while they wait, or in the instant in which it became theirs: a connection is never lost."""
+    store = await make_store(size=1)
+    for _ in range(3):
+        held = await store.take()
+        waiting = [asyncio.create_task(backend(store)) for _ in range(3)]
+        await asyncio.sleep(0)
+        waiting[1].cancel()  # while it waits
+        await store.give(held)  # now it is the first one's, who has not run yet
+        waiting[0].cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        assert waiting[0].cancelled()
+        assert waiting[2].exception() is None
+
+    assert await backend(store) > 0
+
+
+async def test_a_broken_connection_makes_room_for_another(make_store, embedded):
+    """Whoever waits for one that turns out to be broken gets the one that comes in its place."""
+    store = await make_store(size=1)
+    pid = await backend(store)
+
+    async def killed():
+        with pytest.raises(StoreUnavailable):
+            async with store.read() as tx:
+                await tx.one("SELECT pg_sleep(5)")
+
+    victim = asyncio.create_task(killed())
+    await asyncio.sleep(0.05)
+    waiting = asyncio.create_task(backend(store))
+    with psycopg.connect(embedded.superuser_dsn(), autocommit=True) as connection:
+        await asyncio.to_thread(connection.execute, "SELECT pg_terminate_backend(%s)", [pid])
+    await victim
+
+    assert await waiting != pid
+
+
+async def test_an_old_connection_is_the_pools_to_renew(make_store, monkeypatch):
+    """What has been at hand for long goes back; nobody notices."""
+    store = await make_store(size=1)
+    before = store._pool.get_stats()["requests_num"]
+    await backend(store)
+    await backend(store)
+    assert store._pool.get_stats()["requests_num"] - before <= 1
+    monkeypatch.setattr(keeping, "OLD", 0.0)
+    for _ in range(3):
+        await backend(store)
+    assert store._pool.get_stats()["requests_num"] - before >= 2

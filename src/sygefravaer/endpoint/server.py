@@ -24,6 +24,8 @@ from uvicorn.server import ServerState
 from sygefravaer.endpoint.door import App
 from sygefravaer.errors import UsageError
 
+_HEAD: Final = b"HTTP/1.1 "
+_COPIED: Final = 64 * 1024  # bytes; a longer body goes by itself rather than be copied
 KEEP_ALIVE: Final = 75  # seconds; longer than any client of ours keeps one
 
 _log: Final = logging.getLogger("endpoint")
@@ -56,6 +58,50 @@ def server_tls(
     return context
 
 
+class _Joining:
+    """
+    A transport that holds the head of an answer until its body is written: one record and one packet instead of two.
+
+    A head whose body does not follow in the same breath goes by itself.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._held = b""
+        self.is_closing = transport.is_closing
+        self.get_extra_info = transport.get_extra_info
+        self.pause_reading = transport.pause_reading
+        self.resume_reading = transport.resume_reading
+
+    def write(self, data: bytes) -> None:
+        """Write, or hold what is a head."""
+        if self._held and len(data) > _COPIED:
+            self._flush()
+        if self._held:
+            data, self._held = self._held + data, b""
+        elif data.startswith(_HEAD):
+            self._held = data
+            self._loop.call_soon(self._flush)
+            return
+        self._transport.write(data)
+
+    def close(self) -> None:
+        """Write what is held, and close."""
+        self._flush()
+        self._transport.close()
+
+    def abort(self) -> None:
+        """Close at once."""
+        self._held = b""
+        self._transport.abort()
+
+    def _flush(self) -> None:
+        if self._held:
+            held, self._held = self._held, b""
+            self._transport.write(held)
+
+
 class TlsProtocol(HttpToolsProtocol):
     """uvicorn's HTTP/1.1 that says who the TLS peer is, and does not wait for ever for the head of a request.
 
@@ -76,7 +122,7 @@ class TlsProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Read the peer's certificate once, and start to wait for a request."""
-        super().connection_made(transport)
+        super().connection_made(cast("asyncio.Transport", _Joining(transport, self.loop)))
         self.access_log = False  # uvicorn turns it on for whoever listens to its logger, whatever its setting is
         tls = transport.get_extra_info("ssl_object")
         self._peer_der = tls.getpeercert(binary_form=True) if tls is not None else None
