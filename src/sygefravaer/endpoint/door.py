@@ -346,11 +346,14 @@ class _Request:
         length = self.headers.get("content-length", "0")
         if length.isdigit() and int(length) > self._limits.body:
             raise self._too_big()
-        try:
-            async with asyncio.timeout(self._limits.read_seconds):
-                body = await self._read()
-        except TimeoutError:
-            raise HttpRefusal(408, "The body did not arrive in time.", headers=(CLOSE,)) from None
+        if self._is("come"):
+            body = await self._read()
+        else:
+            try:
+                async with asyncio.timeout(self._limits.read_seconds):
+                    body = await self._read()
+            except TimeoutError:
+                raise HttpRefusal(408, "The body did not arrive in time.", headers=(CLOSE,)) from None
         if self.headers.get("content-encoding", "").strip().lower() in _GZIP:
             return await asyncio.to_thread(soap.gunzip, body, self._limits.inflate)
         return body
@@ -393,17 +396,26 @@ class _Request:
             headers.setdefault("Content-Type", CONTENT_TYPE)
         headers |= {"CallUUID": str(call_uuid), "Content-Length": str(len(body))}
         raw = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+        start = {"type": "http.response.start", "status": answer.status, "headers": raw}
+        if self._is("takes") and headers.get(CLOSE[0]) != CLOSE[1]:
+            await self._send(start)
+            await self._send({"type": "http.response.body", "body": body})
+            return not self._is("gone")  # the server swallows what is written to one who has gone
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._limits.read_seconds):
-                await self._send({"type": "http.response.start", "status": answer.status, "headers": raw})
+                await self._send(start)
                 if headers.get(CLOSE[0]) == CLOSE[1] and not self._whole:
                     await self._send({"type": "http.response.body", "body": body, "more_body": True})
                     await self._linger()
                     body = b""
                 await self._send({"type": "http.response.body", "body": body})
-                gone = self.scope.get("extensions", {}).get("tls", {}).get("gone")
-                return gone is None or not gone()  # the server swallows what is written to one who has gone
+                return not self._is("gone")
         return False
+
+    def _is(self, what: str) -> bool:
+        """Ask our server what it says of this connection; another one says nothing."""
+        asked: Callable[[], bool] | None = self.scope.get("extensions", {}).get("tls", {}).get(what)
+        return asked is not None and asked()
 
     async def _linger(self) -> None:
         """Throw away what is still being sent, for a moment: a reset would overtake the answer."""

@@ -106,7 +106,8 @@ class TlsProtocol(HttpToolsProtocol):
     """uvicorn's HTTP/1.1 that says who the TLS peer is, and does not wait for ever for the head of a request.
 
     The certificate, in DER, stands in `scope["extensions"]["tls"]["peer_der"]`; beside it `hang_up()`, which cuts the
-    connection, and `gone()`, which says whether the client has gone.
+    connection, `gone()`, which says whether the client has gone, `come()`, whether all of its request has, and
+    `takes()`, whether what is written goes out at once.
     """
 
     head_seconds: float = 15.0
@@ -158,7 +159,11 @@ class TlsProtocol(HttpToolsProtocol):
         self._stop_waiting()
         super().on_headers_complete()
         cycle = self.cycle  # of this request; the next one of a pipeline has its own
-        self.scope["extensions"]["tls"]["gone"] = lambda: cycle.disconnected
+        self.scope["extensions"]["tls"] |= {
+            "gone": lambda: cycle.disconnected,
+            "come": lambda: not cycle.more_body,
+            "takes": lambda: not cycle.flow.write_paused,
+        }
 
     def on_message_complete(self) -> None:
         """Expect another head."""
