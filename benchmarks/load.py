@@ -26,7 +26,7 @@ from uuid import uuid4
 import uvloop
 
 GOOD = b"HTTP/1.1 200"
-_LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)\r\n")
+LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)\r\n")
 
 
 class Connection(asyncio.Protocol):
@@ -62,7 +62,7 @@ class Connection(asyncio.Protocol):
         end = self._come.find(b"\r\n\r\n") + 4
         if end < 4 or self._answer is None or self._answer.done():
             return
-        length = _LENGTH.search(self._come, 0, end)
+        length = LENGTH.search(self._come, 0, end)
         if length is None:
             self._answer.set_exception(ConnectionError("an answer without a length"))
         elif len(self._come) - end >= int(length[1]):

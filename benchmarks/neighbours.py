@@ -102,7 +102,7 @@ def judge(lines: list[Measured]) -> list[Verdict]:
 async def _viborg(stand: Stand, what: str) -> None:
     await stand.stop_receiver("viborg")
     if what != REFUSES:
-        await stand.start_receiver("viborg", silent=what == SILENT)
+        await stand.start_receiver("viborg", "silent" if what == SILENT else "real")
 
 
 @asynccontextmanager

@@ -4,8 +4,10 @@ A receiver in a process of its own: the real endpoint and ledger, and one row fo
 
     python -m benchmarks.receiver JOB.json
 
-The job names service, certificate, key, ca, dsn, schema, vault and port. With `silent` it takes connections and
-requests and answers nothing, as a system does that hangs. Prints its port when it listens; SIGTERM ends it.
+The job names service, certificate, key, ca, dsn, schema, vault, port and kind. A `silent` receiver takes connections
+and requests and answers nothing, as a system does that hangs. A `quick` one answers OK without looking: it costs as
+little as the load generator, for what is to be told of the platform alone. Prints its port when it listens; SIGTERM
+ends it.
 """
 
 from __future__ import annotations
@@ -16,12 +18,16 @@ import json
 import signal
 import sys
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 
 import uvloop
 
+from benchmarks.load import LENGTH
+from sygefravaer import soap
 from sygefravaer.clock import SystemClock
-from sygefravaer.contract.messages import TransportKvitteringType
+from sygefravaer.contract import codec
+from sygefravaer.contract.messages import SygefravaerResponse, TransportKvitteringType
 from sygefravaer.contract.operations import OPERATIONS, Service
 from sygefravaer.endpoint import Call, Endpoint, Server, server_tls
 from sygefravaer.ledger import MIGRATIONS as LEDGER
@@ -40,6 +46,7 @@ APPLIED = (
     """,
 )
 CONNECTIONS = 8
+TO_KSD = "SendOpdateringFravaer"
 _INSERT = "INSERT INTO applied (sender, besked_id, at) VALUES (%(sender)s, %(besked_id)s, %(at)s)"
 
 
@@ -48,8 +55,13 @@ async def run(job: dict) -> None:
     tls = server_tls(Path(job["certificate"]), Path(job["key"]), Path(job["ca"]))
     end = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, end.set)
-    if job["silent"]:
-        async with await asyncio.start_server(_say_nothing, "127.0.0.1", job["port"], ssl=tls):
+    if job["kind"] != "real":
+        listening = (
+            asyncio.start_server(_say_nothing, "127.0.0.1", job["port"], ssl=tls)
+            if job["kind"] == "silent"
+            else asyncio.get_running_loop().create_server(_Quick, "127.0.0.1", job["port"], ssl=tls)
+        )
+        async with await listening:
             print(job["port"], flush=True)
             await end.wait()
         return
@@ -74,6 +86,36 @@ async def run(job: dict) -> None:
     await end.wait()
     await server.stop()
     await store.close()
+
+
+class _Quick(asyncio.Protocol):
+    """Answers each request with the same receipt as soon as it is there."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin."""
+        self._transport = transport
+        self._come = b""
+
+    def data_received(self, data: bytes) -> None:
+        """Answer what is whole."""
+        self._come += data
+        while (end := self._come.find(b"\r\n\r\n") + 4) >= 4:
+            whole = end + int(LENGTH.search(self._come, 0, end)[1])
+            if len(self._come) < whole:
+                return
+            self._come = self._come[whole:]
+            self._transport.write(_ok())
+
+
+@cache
+def _ok() -> bytes:
+    """Write the answer: the response elements of all sends differ in nothing that is looked at but their name."""
+    reply = SygefravaerResponse(TransportKvittering=TransportKvitteringType(TransportValideringsKode="OK"))
+    body = soap.wrap(codec.encode_reply(OPERATIONS[TO_KSD], reply))
+    return b"HTTP/1.1 200 OK\r\nContent-Type: text/xml;charset=UTF-8\r\nContent-Length: %d\r\n\r\n%b" % (
+        len(body),
+        body,
+    )
 
 
 async def _say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

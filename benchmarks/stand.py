@@ -123,10 +123,10 @@ class Stand:
             "port": _free_port(),
         }
 
-    async def start_receiver(self, name: str, *, silent: bool = False) -> None:
-        """Start a receiver; a silent one takes whatever comes and never answers."""
+    async def start_receiver(self, name: str, kind: str = "real") -> None:
+        """Start a receiver: `real`, `silent` or `quick`, as `benchmarks.receiver` says."""
         file = self.layout.directory / f"receiver-{name}.json"
-        file.write_text(json.dumps(self._receiver_jobs[name] | {"silent": silent}, default=str), encoding="utf-8")
+        file.write_text(json.dumps(self._receiver_jobs[name] | {"kind": kind}, default=str), encoding="utf-8")
         with self.layout.log(f"receiver_{name}").open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "benchmarks.receiver", str(file)], stdout=subprocess.PIPE, stderr=log
