@@ -112,7 +112,7 @@ class Exchange:
         while self._idle:
             connection = self._idle.pop()
             idle = now - connection.since
-            if idle < RESTED or (idle < self._keep and not connection.speaks()):
+            if idle < self._keep and (idle < RESTED or not connection.speaks()):
                 return connection
             connection.end()
         return None
@@ -393,7 +393,9 @@ class _Connection(asyncio.Protocol):
         """Give the answer, unless it only says that one will come."""
         if self._answer is None or self._answer.done():
             return
-        if self._parser.get_status_code() >= _FINAL:
+        if self._parser.get_status_code() < _FINAL:
+            self._begin()
+        else:
             self._usable = self._usable and self._parser.should_keep_alive() and not self._unsent
             self._finish()
 
