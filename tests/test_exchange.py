@@ -141,8 +141,8 @@ def silent(heard: Heard) -> None:
 
 
 @on_both_loops
-async def test_a_request_is_one_write() -> None:
-    """Head and body leave together, on the kept connection too, and hold what was given and nothing else."""
+async def test_a_request() -> None:
+    """It holds what was given and nothing else, on the kept connection too."""
     async with far_side() as (far, port), calling(port) as exchange:
         for _ in range(2):
             assert await post(exchange) == (200, {"content-length": "2"}, b"OK")
@@ -151,6 +151,44 @@ async def test_a_request_is_one_write() -> None:
             'SOAPAction: ""\r\nContent-Length: 4\r\n\r\n<a/>'
         )
         assert [one.reads for one in far.connections] == [[request.encode()] * 2]
+
+
+@on_both_loops
+async def test_a_request_is_one_write(pki: Pki) -> None:
+    """Head and body leave together: a request is one record of TLS."""
+    own = pki.issue("Den der kalder", "29189846")
+    context = server_tls(own.certificate, own.key, pki.ca)
+    context.maximum_version = ssl.TLSVersion.TLSv1_2  # where a record of data is known by its type
+    loop = asyncio.get_running_loop()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setblocking(False)
+        port = listener.getsockname()[1]
+        tls = client_tls(own.certificate, own.key, pki.ca)
+        async with calling(port, url=f"https://127.0.0.1:{port}/x", tls=tls) as exchange:
+            asked = post(exchange)
+            peer, _ = await loop.sock_accept(listener)
+            came, goes, records = ssl.MemoryBIO(), ssl.MemoryBIO(), b""
+            secured, request = context.wrap_bio(came, goes, server_side=True), b""
+            with peer:
+                while not request.endswith(b"<a/>"):
+                    received = await loop.sock_recv(peer, 65536)
+                    records += received
+                    came.write(received)
+                    try:
+                        secured.do_handshake()
+                        while True:
+                            request += secured.read()
+                    except ssl.SSLWantReadError:
+                        pass
+                    await loop.sock_sendall(peer, goes.read())
+                secured.write(OK)
+                await loop.sock_sendall(peer, goes.read())
+                assert (await asked).body == b"OK"
+    kinds = []
+    while records:
+        kinds.append(records[0])
+        records = records[5 + int.from_bytes(records[3:5], "big") :]
+    assert kinds.count(23) == 1
 
 
 @pytest.mark.parametrize(
@@ -419,6 +457,16 @@ async def test_a_connection_that_the_server_closed_meanwhile(monkeypatch: pytest
 
 
 @on_both_loops
+async def test_a_connection_that_has_just_been_said_to_end() -> None:
+    """From the instant of its end on nobody gets it, though it has not been lost yet."""
+    async with far_side() as (far, port), calling(port) as exchange:
+        await post(exchange)
+        next(iter(exchange._open)).eof_received()  # as the transport says it
+        await post(exchange)
+        assert far.requests == [1, 1]
+
+
+@on_both_loops
 async def test_an_idle_connection_is_closed() -> None:
     """After its time, with or without another caller; one that is used stays."""
     async with far_side() as (far, port), calling(port, keep=0.15) as exchange:
@@ -434,6 +482,10 @@ async def test_an_idle_connection_is_closed() -> None:
         time.sleep(0.2)  # no timer has run
         await post(exchange)
         assert len(far.connections) == 4
+        pauses = iter((0.0, 0.05))
+        far.answer = lambda heard: asyncio.get_running_loop().call_later(next(pauses), heard.write, OK)
+        await asyncio.gather(post(exchange), post(exchange))
+        await until(lambda: not exchange._open)  # one after the other, though nobody calls any more
 
 
 @on_both_loops

@@ -217,7 +217,6 @@ class Exchange:
 
     def lost(self, connection: _Connection) -> None:
         """Forget a connection that has ended."""
-        self.over(connection)
         self._open.discard(connection)
         self._tell_gone()
 
