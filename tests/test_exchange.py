@@ -557,9 +557,11 @@ async def test_a_handshake_without_end(pki: Pki) -> None:
         port = mute.getsockname()[1]
         async with calling(port, url=f"https://127.0.0.1:{port}/x", tls=tls) as exchange:
             for limits in ({"connect": 0.05}, {"seconds": 0.05}):
+                begun = time.monotonic()
                 with pytest.raises(Unreachable) as failure:
                     await post(exchange, **limits)
                 assert isinstance(failure.value.__cause__, TimeoutError)
+                assert time.monotonic() - begun < 3
             assert exchange._taken == 0
 
 
@@ -622,26 +624,23 @@ async def test_a_caller_who_goes() -> None:
         waiting, next_one = post(exchange), post(exchange)
         await asyncio.sleep(0.01)
         waiting.cancel()
-        await asyncio.sleep(0)
+        await until(waiting.done)
+        assert len(exchange._waiting) == 1
         far.answer = lambda heard: heard.write(OK)
         reading.cancel()
         assert (await asyncio.wait_for(next_one, 5)).status == 200
         assert far.requests == [1, 1]
 
-        far.answer = silent
-        reading = post(exchange)
-        await far.came.acquire()
-        await far.came.acquire()
-        given, last = post(exchange), post(exchange)
-        await asyncio.sleep(0.01)
-        far.answer = lambda heard: heard.write(OK)
-        far.connections[-1].write(OK)
-        await reading  # its place has been given, and who got it has not gone on yet
-        given.cancel()
-        assert (await asyncio.wait_for(last, 5)).status == 200
-        results = await asyncio.gather(waiting, given, return_exceptions=True)
-        assert all(isinstance(one, asyncio.CancelledError) for one in results)
-        assert (exchange._taken, len(exchange._waiting)) == (0, 0)
+        for given_first in (True, False):
+            await exchange._place(asyncio.get_running_loop())  # as somebody does who then goes
+            given, last = post(exchange), post(exchange)
+            await until(lambda: len(exchange._waiting) == 2)
+            for step in (exchange._leave, given.cancel) if given_first else (given.cancel, exchange._leave):
+                step()  # in one instant: who waits has not gone on yet
+            assert (await asyncio.wait_for(last, 5)).status == 200
+            results = await asyncio.gather(waiting, given, return_exceptions=True)
+            assert all(isinstance(one, asyncio.CancelledError) for one in results)
+            assert (exchange._taken, len(exchange._waiting)) == (0, 0)
 
 
 @on_both_loops
@@ -687,12 +686,14 @@ async def test_closed_for_good(pki: Pki) -> None:
                 await task
         for one in far.connections:
             await asyncio.wait_for(one.ended, 5)
+        await asyncio.sleep(0.02)
+        assert len(far.connections) == 2  # nobody has come since
     with socket.create_server(("127.0.0.1", 0)) as mute:
         port = mute.getsockname()[1]
         async with calling(port, url=f"https://127.0.0.1:{port}/x", tls=tls) as exchange:
             connecting = post(exchange)
             await until(lambda: exchange._coming)
             await asyncio.sleep(0.02)
-            await exchange.close()
+            await asyncio.wait_for(exchange.close(), 3)
             with pytest.raises(Unreachable):
                 await connecting
