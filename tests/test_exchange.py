@@ -490,23 +490,29 @@ async def test_an_idle_connection_is_closed() -> None:
 
 @on_both_loops
 async def test_no_more_connections_than_allowed() -> None:
-    """Who comes first is served first, and no connection is made beyond the limit."""
-    served: list[bytes] = []
-
-    def answer(heard: Heard) -> None:
-        served.append(heard.requests[-1][-1:])
-        asyncio.get_running_loop().call_later(0.01, heard.write, OK)
-
-    async with far_side(answer) as (far, port), calling(port, limit=2) as exchange:
-        await asyncio.gather(*(post(exchange, bytes([ord("a") + place])) for place in range(8)))
+    """Who comes first is served first, and no connection is made beyond the limit; the one used last is used next."""
+    served: list[tuple[Heard, bytes]] = []
+    async with far_side() as (far, port), calling(port, limit=2) as exchange:
+        await asyncio.gather(post(exchange), post(exchange))
+        far.answer = lambda heard: served.append((heard, heard.requests[-1][-1:]))
+        asked = [post(exchange, body) for body in (b"a", b"b", b"c", b"d", b"e")]
+        await until(lambda: len(served) == 2)
+        for count in (3, 4, 5):
+            served[count - 3][0].write(OK)
+            await until(lambda least=count: len(served) >= least)
+            assert len(served) == count
+            assert served[-1][1] == b"abcde"[count - 1 : count]
+        for heard, _ in served[3:]:
+            heard.write(OK)
+        assert {one.body for one in await asyncio.gather(*asked)} == {b"OK"}
         assert len(far.connections) == 2
-        assert sorted(served[:2]) == [b"a", b"b"]
-        assert [sorted(served[at : at + 2]) for at in (2, 4, 6)] == [[b"c", b"d"], [b"e", b"f"], [b"g", b"h"]]
-        await post(exchange)
-        last = far.requests
+
+        far.answer = lambda heard: heard.write(OK)
+        last = exchange._idle[-1]
         for _ in range(3):
             await post(exchange)
-        assert max(now - then for now, then in zip(far.requests, last, strict=True)) == 3  # the last used is used
+            assert exchange._idle[-1] is last
+        assert max(far.requests) >= 5
 
 
 # --- time and those who go ---
@@ -697,3 +703,17 @@ async def test_closed_for_good(pki: Pki) -> None:
             await asyncio.wait_for(exchange.close(), 3)
             with pytest.raises(Unreachable):
                 await connecting
+
+
+@on_both_loops
+async def test_a_connection_that_came_too_late() -> None:
+    """One that is made in the instant of the closing ends, and nothing is sent on it."""
+    loop = asyncio.get_running_loop()
+    async with far_side() as (far, port), calling(port) as exchange:
+        await exchange.close()
+        late = exchange_room._Connection(exchange)
+        await loop.create_connection(lambda: late, "127.0.0.1", port)
+        with pytest.raises(Unreachable):
+            await asyncio.wait_for(late.ask(loop.create_future(), b"POST", b"", 1), 5)
+        await until(lambda: far.connections and far.connections[0].ended.done())
+        assert far.connections[0].reads == []
