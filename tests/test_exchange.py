@@ -682,8 +682,9 @@ async def test_closed_for_good(pki: Pki) -> None:
         reading, waiting = [post(exchange) for _ in range(2)], post(exchange)
         for _ in range(4):
             await far.came.acquire()
-        await asyncio.gather(exchange.close(), exchange.close())
+        await exchange.close()
         assert not exchange._open
+        assert not exchange._coming
         for task in reading:
             with pytest.raises(NoAnswer):
                 await task
@@ -700,7 +701,7 @@ async def test_closed_for_good(pki: Pki) -> None:
             connecting = post(exchange)
             await until(lambda: exchange._coming)
             await asyncio.sleep(0.02)
-            await asyncio.wait_for(exchange.close(), 3)
+            await asyncio.wait_for(asyncio.gather(exchange.close(), exchange.close()), 3)
             with pytest.raises(Unreachable):
                 await connecting
 
