@@ -9,10 +9,9 @@ keeps its bytes, posts them with `post`, and reads with `classify` what the atte
 from __future__ import annotations
 
 import asyncio
-import io
 import re
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -20,8 +19,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TypeVar, cast
 from uuid import UUID, uuid4
-
-import aiohttp
 
 from sygefravaer import soap
 from sygefravaer.clock import Clock
@@ -33,13 +30,13 @@ from sygefravaer.errors import (
     CallFailed,
     FaultReceived,
     HttpFailure,
-    NoAnswer,
     NotAnEnvelope,
     SchemaValidationFailed,
     SygefravaerError,
     Unreachable,
     UsageError,
 )
+from sygefravaer.exchange import Exchange, Response
 from sygefravaer.soap import Answer, FaultAnswer, ReceiptAnswer, ReplyAnswer
 from sygefravaer.telemetry import forwarding
 
@@ -55,6 +52,7 @@ VERSION: Final = "2.0"  # SnitfladeVersion
 REPEATS: Final = (timedelta(minutes=1), timedelta(minutes=5), timedelta(minutes=15), timedelta(hours=1))
 GIVE_UP: Final = timedelta(days=5)
 
+_HEADERS: Final = {"Content-Type": "text/xml; charset=utf-8", "Accept": "text/xml", "User-Agent": "sygefravaer"}
 _OK: Final = 200
 _DIGITS: Final = re.compile(r"\d{1,9}")
 
@@ -160,11 +158,11 @@ class Client:
         self._timeout = timeout
         self._limit = limit
         self._callback = callback
-        self._session: aiohttp.ClientSession | None = None
+        self._exchange: Exchange | None = None
         self._closed = False
 
     async def __aenter__(self) -> Self:
-        """Open the session."""
+        """Refuse what cannot be called."""
         self._opened()
         return self
 
@@ -177,9 +175,8 @@ class Client:
     async def close(self) -> None:
         """Close every connection, for good: what is called later, by a task that comes late, is `Unreachable`."""
         self._closed = True
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        if self._exchange is not None:
+            await self._exchange.close()
 
     async def post(self, element: bytes, operation: Operation) -> Answer:
         """Send a request element once, and read the answer.
@@ -189,16 +186,16 @@ class Client:
         """
         status, headers, body = await self._exchanged(soap.wrap(element), self._action(operation))
         try:
-            if headers.get("Content-Encoding", "").lower() == "gzip":
+            if headers.get("content-encoding", "").lower() == "gzip":
                 body = await asyncio.to_thread(soap.gunzip, body, LONGEST_ANSWER)
-            kind = headers.get("Content-Type", "")
+            kind = headers.get("content-type", "")
             if len(body) > BULK:
                 return await asyncio.to_thread(soap.answer, body, operation, content_type=kind)
             return soap.answer(body, operation, content_type=kind)
         except NotAnEnvelope:
             if status == _OK:
                 raise
-            raise HttpFailure(status, _seconds(headers.get("Retry-After", ""))) from None
+            raise HttpFailure(status, _seconds(headers.get("retry-after", ""))) from None
         except SygefravaerError as error:
             raise NotAnEnvelope("Its gzip coding is broken.") from error
 
@@ -256,49 +253,28 @@ class Client:
             return SygefravaerResponse(TransportKvittering=answer.receipt)
         raise FaultReceived(answer.faultcode, answer.code, answer.text)
 
-    async def _exchanged(self, document: bytes, action: str) -> tuple[int, Mapping[str, str], bytes]:
-        try:
-            with forwarding() as traced:
-                async with self._opened().post(
-                    self.url,
-                    data=io.BytesIO(document) if len(document) > BULK else document,
-                    headers={"SOAPAction": action, **traced},
-                    allow_redirects=False,
-                ) as response:
-                    return response.status, response.headers, await _body(response)
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-            raise Unreachable from error
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise NoAnswer from error
+    async def _exchanged(self, document: bytes, action: str) -> Response:
+        with forwarding() as traced:
+            return await self._opened().post(
+                document,
+                {"SOAPAction": action, **traced},
+                seconds=self._timeout,
+                connect=CONNECT_SECONDS,
+                longest=LONGEST_ANSWER,
+            )
 
-    def _opened(self) -> aiohttp.ClientSession:
+    def _opened(self) -> Exchange:
         if self._closed:
             raise Unreachable
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(
-                    limit=self._limit, ssl=True if self._tls is None else self._tls, keepalive_timeout=KEEP_ALIVE
-                ),
-                timeout=aiohttp.ClientTimeout(total=self._timeout, connect=CONNECT_SECONDS),
-                headers={"Content-Type": "text/xml; charset=utf-8", "Accept": "text/xml", "User-Agent": "sygefravaer"},
-                skip_auto_headers=("Accept-Encoding",),
-                auto_decompress=False,
-                cookie_jar=aiohttp.DummyCookieJar(),
-                trust_env=False,
-            )
-        return self._session
+        if self._exchange is None:
+            try:
+                self._exchange = Exchange(self.url, tls=self._tls, limit=self._limit, keep=KEEP_ALIVE, headers=_HEADERS)
+            except ValueError as error:
+                raise Unreachable from error
+        return self._exchange
 
     def _action(self, operation: Operation) -> str:
         return '""' if self._callback else f'"{operation.soap_action}"'
-
-
-async def _body(response: aiohttp.ClientResponse) -> bytes:
-    body = bytearray()
-    async for chunk in response.content.iter_any():
-        body += chunk
-        if len(body) > LONGEST_ANSWER:
-            raise NotAnEnvelope(f"It is longer than {LONGEST_ANSWER} bytes.")
-    return bytes(body)
 
 
 def _decoded(operation: Operation, answer: ReplyAnswer) -> Reply:
