@@ -7,13 +7,12 @@ import itertools
 import os
 import secrets
 import shutil
-import tempfile
 from datetime import UTC, datetime
-from pathlib import Path
 
 import coverage
 import pytest
 
+import memory_disk
 from sygefravaer.clock import MovableClock
 from sygefravaer.store import EmbeddedServer, Store, migrate
 from sygefravaer.vault import Vault
@@ -39,12 +38,14 @@ def pytest_runtest_protocol(item):
 
 
 @pytest.fixture(scope="session")
-def embedded(tmp_path_factory):
+def embedded():
     """One PostgreSQL server for the tests of this process, removed after them."""
-    server = EmbeddedServer(tmp_path_factory.mktemp("pg"), state=Path(tempfile.gettempdir()))
-    asyncio.run(server.start())
-    yield server
-    asyncio.run(server.remove())
+    with memory_disk.server_directory() as directory:
+        server = EmbeddedServer(directory, state=memory_disk.place())
+        asyncio.run(server.start())
+        memory_disk.keep_small(server)
+        yield server
+        asyncio.run(server.remove())
 
 
 @pytest.fixture
