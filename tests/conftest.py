@@ -43,7 +43,7 @@ def embedded():
     with memory_disk.server_directory() as directory:
         server = EmbeddedServer(directory, state=memory_disk.place())
         asyncio.run(server.start())
-        memory_disk.keep_small(server)
+        memory_disk.make_quick(server)
         yield server
         asyncio.run(server.remove())
 

@@ -195,6 +195,7 @@ class Harness:
     def warm_up(self, names: Sequence[str] = ()) -> list[object]:
         """Start the server, and look at one code on each side, or at all of these lists: nothing may be missed."""
         asyncio.run(self.server.start())
+        memory_disk.make_quick(self.server)
         wanted = [effects.of("forretningsvalideringskoder", ["AFVIST"]), effects.of("snitfladeversioner")]
         wanted += [effects.of(name) for name in names]
         return list(asyncio.run(effects.findings(self.stage(), [look for each in wanted for look in each])))
