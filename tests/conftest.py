@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 import coverage
 import pytest
 
+import breadth
 import memory_disk
 from sygefravaer.clock import MovableClock
 from sygefravaer.store import EmbeddedServer, Store, migrate
@@ -88,8 +89,18 @@ def pki(tmp_path_factory):
     return made
 
 
+def pytest_report_header():
+    """Tell what was drawn by lot."""
+    return breadth.told()
+
+
 def pytest_collection_modifyitems(items):
-    """Leave out what only Prometheus's own tool can judge, where it is not; a line at the end says so."""
+    """Leave out what `make thorough` is for, and what only Prometheus's own tool can judge, where it is not.
+
+    The lines at the beginning and the end say so.
+    """
+    if not breadth.THOROUGH:
+        items[:] = [item for item in items if item.get_closest_marker("thorough") is None]
     if PROMTOOL is None:
         items[:] = [item for item in items if "promtool" not in getattr(item, "fixturenames", ())]
 

@@ -6,6 +6,7 @@ import itertools
 import pytest
 import pytest_asyncio
 
+import breadth
 from codes import effects
 from codes.stage import KeptStage
 from sygefravaer.contract.coded import list_names
@@ -14,6 +15,8 @@ pytestmark = pytest.mark.long
 ON_ONE_STAGE = pytest.mark.asyncio(loop_scope="module")
 
 FACETS = effects.load()
+MOST = 5
+"""How many codes of a list are looked at from a side, by lot; `make codes` looks at every one from every side."""
 PLAYED = [
     (name, side)
     for name in effects.lists()
@@ -33,7 +36,9 @@ async def stage(embedded, tmp_path_factory):
 @pytest.mark.parametrize(("name", "side"), PLAYED, ids=str)
 async def test_every_code_of_a_list_has_its_effects(stage, name, side):
     """What each driver sees of each code is what the table says."""
-    assert await effects.findings(stage, effects.of(name, sides=(side,))) == []
+    looks = effects.of(name, sides=(side,))
+    kodes = breadth.some(list(dict.fromkeys(kode for _, kode in looks)), MOST, of=f"{name} {side}")
+    assert await effects.findings(stage, [look for look in looks if look[1] in kodes]) == []
 
 
 def test_every_code_is_looked_at_over_the_wire():
