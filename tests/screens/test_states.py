@@ -54,8 +54,10 @@ async def test_state(stage, state: State, kind: str, lang: str):
     if state.prepare is not None:
         await state.prepare(stage)
     size: dict[str, Any] = {"width": ZOOMED, "height": 256} if kind == "zoom" else {}
-    page = await stage.page(state.path, who=state.who, lang=lang, **size)
-    if state.then is not None:
+    if state.then is None:
+        page = await stage.kept_page(state.path, who=state.who, lang=lang, **size)
+    else:
+        page = await stage.page(state.path, who=state.who, lang=lang, **size)
         await state.then(page)
     await page.locator(state.sees).first.wait_for(state="visible" if kind != "loading" else "attached")
 
