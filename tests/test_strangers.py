@@ -35,6 +35,7 @@ pytestmark = pytest.mark.long
 
 CXF = Path(__file__).parent / "strangers" / "cxf"
 VIBORG = {"cvr": "29189846", "kode": "0791"}
+CITIZENS = "27"  # each course in both municipalities
 TRUST_PASSWORD = "changeit"
 
 
@@ -138,7 +139,7 @@ def sandbox(tmp_path_factory):
     directory = tmp_path_factory.mktemp("strangers") / "sandbox"
     command = [sys.executable, "-m", "sygefravaer", "sandbox"]
     ports = ["--port", str(_free_port()), "--admin-port", str(_free_port())]
-    subprocess.run([*command, "up", "--dir", directory, *ports, "--detach"], check=True)
+    subprocess.run([*command, "up", "--dir", directory, *ports, "--citizens", CITIZENS, "--detach"], check=True)
     running = Sandbox(directory)
     _until_conversed(command, directory)
     running.act("viborg", "policy", events="manual", extensions="manual")
