@@ -6,7 +6,9 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help venv sandbox test coverage codes lifecycles ordeal check fmt screenshots bench bench-pages backlog soak lock scenarios
+# What is compiled once is kept: every process of a sandbox would compile the product anew.
+unexport PYTHONDONTWRITEBYTECODE
+.PHONY: help venv sandbox test thorough coverage codes lifecycles ordeal check fmt screenshots bench bench-pages backlog soak lock scenarios
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -23,8 +25,12 @@ venv: $(STAMP) ## set up the virtual environment, start nothing
 sandbox: $(STAMP) ## start everything on this machine: gateway, KSD, two jobcentres, PostgreSQL
 	@$(BIN)/sygefravaer sandbox up
 
-test: $(STAMP) ## run all tests
-	@$(BIN)/python -m pytest -n 2 --dist worksteal
+# Three at a time on two cores: the tests of killed and silent processes mostly wait.
+test: $(STAMP) ## run all tests; what is many times the same by lot (LOT=4711 draws the same again)
+	@$(BIN)/python -m pytest -n 3 --dist worksteal
+
+thorough: $(STAMP) ## run all tests, and leave nothing to the lot
+	@THOROUGH=1 $(BIN)/python -m pytest -n 3 --dist worksteal
 
 coverage: $(STAMP) ## run all tests, with the branch coverage of every process, about twice as long
 	@$(BIN)/coverage erase

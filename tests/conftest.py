@@ -7,13 +7,13 @@ import itertools
 import os
 import secrets
 import shutil
-import tempfile
 from datetime import UTC, datetime
-from pathlib import Path
 
 import coverage
 import pytest
 
+import breadth
+import memory_disk
 from sygefravaer.clock import MovableClock
 from sygefravaer.store import EmbeddedServer, Store, migrate
 from sygefravaer.vault import Vault
@@ -39,12 +39,14 @@ def pytest_runtest_protocol(item):
 
 
 @pytest.fixture(scope="session")
-def embedded(tmp_path_factory):
+def embedded():
     """One PostgreSQL server for the tests of this process, removed after them."""
-    server = EmbeddedServer(tmp_path_factory.mktemp("pg"), state=Path(tempfile.gettempdir()))
-    asyncio.run(server.start())
-    yield server
-    asyncio.run(server.remove())
+    with memory_disk.server_directory() as directory:
+        server = EmbeddedServer(directory, state=memory_disk.place())
+        asyncio.run(server.start())
+        memory_disk.make_quick(server)
+        yield server
+        asyncio.run(server.remove())
 
 
 @pytest.fixture
@@ -87,8 +89,18 @@ def pki(tmp_path_factory):
     return made
 
 
+def pytest_report_header():
+    """Tell what was drawn by lot."""
+    return breadth.told()
+
+
 def pytest_collection_modifyitems(items):
-    """Leave out what only Prometheus's own tool can judge, where it is not; a line at the end says so."""
+    """Leave out what `make thorough` is for, and what only Prometheus's own tool can judge, where it is not.
+
+    The lines at the beginning and the end say so.
+    """
+    if not breadth.THOROUGH:
+        items[:] = [item for item in items if item.get_closest_marker("thorough") is None]
     if PROMTOOL is None:
         items[:] = [item for item in items if "promtool" not in getattr(item, "fixturenames", ())]
 

@@ -14,6 +14,7 @@ import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import date
+from functools import cache
 from pathlib import Path
 from typing import Self
 from uuid import UUID, uuid4
@@ -31,6 +32,7 @@ from sygefravaer.delivery import Clients, Delivery, Done, Parked, Selection
 from sygefravaer.endpoint import Call, Endpoint, HttpDoor, Peers, Server, server_tls
 from sygefravaer.gateway import Gateway
 from sygefravaer.identity import from_der
+from sygefravaer.sandbox.pki import Issued
 
 SAMPLES = Path(__file__).parent / "samples"
 START_OF_TIME = date(2014, 1, 1)
@@ -176,6 +178,18 @@ class Receiver:
         return [call.besked_id for call in self.calls]
 
 
+@cache
+def _receives(issued: Issued, ca: Path) -> ssl.SSLContext:
+    """Make a receiver's context, once for a certificate: reading it costs as much as a call."""
+    return server_tls(issued.certificate, issued.key, ca)
+
+
+@cache
+def _calls(issued: Issued, ca: Path) -> ssl.SSLContext:
+    """Make a caller's context, likewise."""
+    return client_tls(issued.certificate, issued.key, ca)
+
+
 class Corridor:
     """Everything together; `async with`."""
 
@@ -300,11 +314,10 @@ class Corridor:
 
     def _tls(self, name: str, crls: tuple[Path, ...] = ()) -> ssl.SSLContext:
         issued = self.issued[name]
-        return server_tls(issued.certificate, issued.key, self.pki.ca, crls)
+        return server_tls(issued.certificate, issued.key, self.pki.ca, crls) if crls else _receives(issued, self.pki.ca)
 
     def tls(self, name: str) -> ssl.SSLContext:
-        issued = self.issued[name]
-        return client_tls(issued.certificate, issued.key, self.pki.ca)
+        return _calls(self.issued[name], self.pki.ca)
 
     def url(self, operation: Operation | str) -> str:
         service = operation.service if isinstance(operation, Operation) else OPERATIONS[operation].service

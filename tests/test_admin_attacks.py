@@ -15,6 +15,7 @@ import pytest
 import schemathesis
 from cryptography import x509
 
+import breadth
 from corridor import MUNICIPALITY, START_OF_TIME, SYSTEMS, Corridor, message
 from desk import AARHUS, COOKIE, OPERATOR_CVR, OTHER_VENDOR_CVR, ROOMS, SETUP, VENDOR_CVR, VIBORG, Desk, Person
 from sygefravaer import agreements
@@ -367,7 +368,7 @@ async def test_nothing_that_can_be_sent_breaks_it(desk):
             for mode in modes:
 
                 @hypothesis.settings(
-                    max_examples=4,
+                    max_examples=4 if breadth.THOROUGH else 2,
                     deadline=None,
                     database=None,
                     derandomize=True,

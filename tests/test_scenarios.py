@@ -9,8 +9,10 @@ from datetime import UTC, date, datetime, timedelta
 from importlib import resources
 
 import pytest
+import pytest_asyncio
 from click.testing import CliRunner
 
+import breadth
 from sygefravaer.cli import cli
 from sygefravaer.control import knock
 from sygefravaer.errors import UsageError
@@ -29,10 +31,13 @@ FREE = [name for name in scenarios.known() if name not in PINNED]
 SHORT = [name for name in FREE if scenarios.start_of(scenarios.load(name), Clock.LEAP).year == OVER[Clock.LEAP].year]
 """What crosses no year end when it is laid over 29 February: one more clock for these."""
 LONG = tuple(name for name in FREE if name[:2] in {"02", "07", "08", "10"})
-"""What lives long enough for its calendar to matter; `make scenarios` plays everything under every clock."""
+"""What lives long enough for its calendar to matter."""
+ELSEWHEN = [(name, clock) for name in LONG for clock in THREE if clock is not Clock.PLAIN]
+DRAWN = 2
+"""How many of them are played here, by lot; `make scenarios` plays everything under every clock."""
 PLAYS = [
     *((name, Clock.PLAIN) for name in (*FREE, *PINNED)),
-    *((name, clock) for name in LONG for clock in THREE if clock is not Clock.PLAIN),
+    *breadth.some(ELSEWHEN, DRAWN, of="scenarios under another clock"),
     *((name, Clock.NEW_YEAR) for name in SHORT[:1]),
 ]
 
@@ -265,26 +270,30 @@ def test_turn_that_cannot_be_read_is_named():
         ),
     ],
 )
+@pytest.mark.asyncio(loop_scope="module")
 async def test_broken_step_is_named_when_it_is_played(theatre, change, said):
     """What only a door, or the story so far, can judge is named with file and step as well."""
     if said is None:
         with pytest.raises(UsageError, match="only one of act, send"):
             reading.read("prøve", MINIMAL.replace(*change))
         return
-    place, first = theatre
+    theatre.fresh = "T-3d" in change[1]  # where nobody has played before, a step cannot lie before another
     with pytest.raises(UsageError) as error:
-        await scenarios.play(reading.read("prøve", MINIMAL.replace(*change)), place, start=first)
+        await scenarios.play(
+            reading.read("prøve", MINIMAL.replace(*change)), theatre, start=danish_date(await theatre.now())
+        )
 
     assert error.value.code == "ScenarioMalformed"
     assert said in error.value.detail
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def theatre(embedded, pki):
-    """Give a stage, and the day of T there."""
-    first = date(2025, 3, 3)
-    async with scenarios.StageTheatre(scenarios.first_instant(first), server=embedded, pki=pki) as stage:
-        yield stage, first
+    """One stage for all that breaks on it; its time goes on from one play to the next."""
+    async with scenarios.StageTheatre(
+        scenarios.first_instant(date(2025, 3, 3)), server=embedded, pki=pki, timeout=60
+    ) as stage:
+        yield stage
 
 
 # --- days ---

@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Self
 
 from sygefravaer.clock import MovableClock
 from sygefravaer.sandbox.pki import Pki
@@ -74,3 +75,22 @@ class Stage:
             it = await stack.enter_async_context(side.scene(**parts))
             it.citizen, it.directory = self.citizen, self.directory
             yield it
+
+
+class KeptStage(Stage):
+    """A stage on which each kind of scene is started once and kept; `async with`."""
+
+    async def __aenter__(self) -> Self:
+        self._stack = AsyncExitStack()
+        self._kept: dict[str, SimpleNamespace] = {}
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+    @asynccontextmanager
+    async def scene(self, kind: str) -> AsyncIterator[SimpleNamespace]:
+        """Give the scene of a kind, with all that was played on it before."""
+        if kind not in self._kept:
+            self._kept[kind] = await self._stack.enter_async_context(super().scene(kind))
+        yield self._kept[kind]

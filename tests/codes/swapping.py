@@ -19,6 +19,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import memory_disk
 from codes import batches, effects, mutants, texts, workshop
 from codes.mutants import Mutant
 from codes.stage import Authority, Stage
@@ -178,7 +179,7 @@ class Harness:
 
     def __init__(self, directory: Path, workers: int) -> None:
         self.directory = directory
-        self.server = EmbeddedServer(directory / "pg", state=Path(tempfile.gettempdir()))
+        self.server = EmbeddedServer(directory / "pg", state=memory_disk.place())
         authority = Authority(directory / "pki")
         for name, cvr in CERTIFICATES:
             authority.issue(name, cvr)
@@ -194,6 +195,7 @@ class Harness:
     def warm_up(self, names: Sequence[str] = ()) -> list[object]:
         """Start the server, and look at one code on each side, or at all of these lists: nothing may be missed."""
         asyncio.run(self.server.start())
+        memory_disk.make_quick(self.server)
         wanted = [effects.of("forretningsvalideringskoder", ["AFVIST"]), effects.of("snitfladeversioner")]
         wanted += [effects.of(name) for name in names]
         return list(asyncio.run(effects.findings(self.stage(), [look for each in wanted for look in each])))

@@ -8,8 +8,9 @@ import asyncio
 import logging
 import sys
 from pathlib import Path
-from tempfile import TemporaryDirectory, gettempdir
+from tempfile import TemporaryDirectory
 
+import memory_disk
 from lifecycles import rows
 from lifecycles.running import SEED, STEPS, Runs
 from sygefravaer.sandbox.pki import Pki
@@ -26,7 +27,7 @@ def main() -> int:
     given = ask.parse_args()
     logging.disable(logging.WARNING)  # random acts are refused now and then
     with TemporaryDirectory(prefix="lives-") as place:
-        server = EmbeddedServer(Path(place) / "database", state=Path(gettempdir()))
+        server = EmbeddedServer(Path(place) / "database", state=memory_disk.place())
         asyncio.run(server.start())
         runs = Runs(
             progress=lambda told: sys.stderr.write(f"{told}\n"), server=server, pki=Pki(Path(place) / "pki").create()

@@ -18,7 +18,7 @@ import logging
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -85,15 +85,15 @@ class Visit:
         return f"{self.place:24} {self.home:10} {met:18} {self.messages:3} messages  {verdict}"
 
 
-def visits(chance: Random, only: str | None = None) -> list[Visit]:
-    """List every place with the processes that it is visited in."""
+def visits(chance: Random, only: Collection[str] = failpoint.POINTS) -> list[Visit]:
+    """List these places with the processes that they are visited in."""
     homes = {"gateway": (NODES[0],), "receiver": ("ksd", "viborg"), "outbox": ("outbox",), "operator": ("operator",)}
     found = [
         Visit(place=place, home=home, at=_pass(chance, place))
         for kind, rooms in HOMES.items()
         for home in homes[kind]
         for place in sorted(failpoint.POINTS)
-        if place.partition(".")[0] in rooms and only in {None, place}
+        if place.partition(".")[0] in rooms and place in only
     ]
     return sorted(found, key=lambda visit: visit.home)
 
@@ -340,8 +340,10 @@ class Visits:
 OUTBOX_LEFT = "SELECT count(*) FROM outbox.message WHERE status IN ('queued', 'sending', 'under_way')"
 
 
-async def run(house: House, logs: Path, *, seed: str, only: str | None = None) -> tuple[list[Visit], checker.Verdict]:
-    """Visit every place in a house; give what came of each, and of all together."""
+async def run(
+    house: House, logs: Path, *, seed: str, only: Collection[str] = failpoint.POINTS
+) -> tuple[list[Visit], checker.Verdict]:
+    """Visit these places in a house; give what came of each, and of all together."""
     chance = Random(f"{seed}/failpoints")
     todo = visits(chance, only)
     dsn = house.server.superuser_dsn()
@@ -368,11 +370,12 @@ def main(argv: Sequence[str]) -> int:
     ask.add_argument("--only", choices=sorted(failpoint.POINTS))
     ask.add_argument("--logs", type=Path)
     given = ask.parse_args(argv)
+    only = failpoint.POINTS if given.only is None else {given.only}
     logging.disable(logging.WARNING)
 
     async def visited(place: Path) -> tuple[list[Visit], checker.Verdict]:
         async with House(directory=place / "house", budget=BUDGET, outbox=True) as house:
-            return await run(house, given.logs or place, seed=str(given.seed), only=given.only)
+            return await run(house, given.logs or place, seed=str(given.seed), only=only)
 
     with TemporaryDirectory(prefix="ordeal-") as place:
         todo, verdict = asyncio.run(visited(Path(place)))

@@ -84,6 +84,7 @@ class Stage:
         self.vault, self.clock, self.pki, self.tmp = vault, clock, pki, tmp
         self._sessions: dict[str, str] = {}
         self._contexts: list[BrowserContext] = []
+        self._kept: dict[tuple[object, ...], Page] = {}
         self._filled = False
         self.elsewhere: dict[str, str] = {}  # where pages are that another site shows, by the beginning of their path
 
@@ -152,9 +153,24 @@ class Stage:
         page.complaints = []  # type: ignore[attr-defined]  # what the browser complains of: refused by the policy, thrown
         page.on("pageerror", lambda error: page.complaints.append(str(error)))
         page.on("console", lambda said: page.complaints.append(said.text) if _complains(said) else None)
+        await self._go(page, path)
+        return page
+
+    async def kept_page(self, path: str, *, who: str | None, lang: str, **size: int) -> Page:
+        """Open a page where the same person has seen others before: a browser of one's own takes longer than a page."""
+        key = (None if who is None else await self.session(who), lang, *size.items())
+        if key not in self._kept:
+            self._kept[key] = await self.page(path, who=who, lang=lang, **size)
+            self._contexts.remove(self._kept[key].context)  # it is closed with the browser
+            return self._kept[key]
+        page = self._kept[key]
+        page.complaints.clear()  # type: ignore[attr-defined]
+        await self._go(page, path)
+        return page
+
+    async def _go(self, page: Page, path: str) -> None:
         url = next((there for begin, there in self.elsewhere.items() if path.startswith(begin)), self.url)
         page.answered = await page.goto(url + path)  # type: ignore[attr-defined]
-        return page
 
     async def until_closed(self, something: AbstractAsyncContextManager[Any]) -> Any:
         """Enter something that lasts as long as the house."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from enum import StrEnum
+from functools import cache
 from importlib import resources
 from typing import Final
 
@@ -35,8 +36,9 @@ def danish(text: str) -> str:
     return text
 
 
-def english() -> dict[str, str]:
-    """Read all English texts; raises `ValueError` when one Danish text has two."""
+@cache
+def english() -> Mapping[str, str]:
+    """Read all English texts, once; raises `ValueError` when one Danish text has two."""
     found: dict[str, str] = {}
     for name, texts in files().items():
         for key, text in texts.items():
