@@ -95,12 +95,7 @@ def pytest_report_header():
 
 
 def pytest_collection_modifyitems(items):
-    """Leave out what `make thorough` is for, and what only Prometheus's own tool can judge, where it is not.
-
-    The lines at the beginning and the end say so.
-    """
-    if not breadth.THOROUGH:
-        items[:] = [item for item in items if item.get_closest_marker("thorough") is None]
+    """Leave out what only Prometheus's own tool can judge, where it is not; a line at the end says so."""
     if PROMTOOL is None:
         items[:] = [item for item in items if "promtool" not in getattr(item, "fixturenames", ())]
 

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.long
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "sygefravaer"
 SEED = 2090
-COPIES = 2
+COPIES = 4
 """How many copies are exchanged here, by lot over every list in every file; `make codes` exchanges every one."""
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MPL-2.0
 """
 Strangers do every message: zeep from the served WSDL against a running sandbox, and a receiver that Apache CXF has
-generated from the callback WSDL behind a gateway of its own. To generate and compile it takes a minute: `make thorough`.
+generated from the callback WSDL behind a gateway of its own.
 """
 
 from __future__ import annotations
@@ -343,7 +343,6 @@ def receiver_classes(tmp_path_factory):
     return f"{target / 'classes'}:{(target / 'classpath.txt').read_text()}"
 
 
-@pytest.mark.thorough
 @pytest.mark.timeout(300)
 async def test_a_generated_java_receiver_takes_both_messages(tmp_path, receiver_classes):
     """CXF validates M1 and M3 by the contract's schema, reads them as its own types, and the caller has its OK."""
