@@ -194,6 +194,19 @@ async def grant(tx, system_id: UUID, **changes) -> UUID:
     return values["agreement_id"]
 
 
+async def lead_to_ksd(tx, system_id: UUID) -> None:
+    await agreements.set_route(
+        tx,
+        route_id=uuid4(),
+        service=Service.SYGEFRAVAER,
+        municipality_cvr=agreements.ALL,
+        system_id=system_id,
+        url="https://localhost/ksd",
+        valid_from=date(2014, 1, 1),
+        now=NOW,
+    )
+
+
 async def ask(tx, who: Identity, **changes):
     values = {
         "environment": Environment.TEST,
@@ -209,16 +222,7 @@ async def test_registered_caller_gets_its_grant_and_route(store):
     async with store.tx() as tx:
         system = await register(tx, identity())
         agreed = await grant(tx, system)
-        await agreements.set_route(
-            tx,
-            route_id=uuid4(),
-            service=Service.SYGEFRAVAER,
-            municipality_cvr=agreements.ALL,
-            system_id=system,
-            url="https://localhost/ksd",
-            valid_from=date(2014, 1, 1),
-            now=NOW,
-        )
+        await lead_to_ksd(tx, system)
         got = await ask(tx, identity())
 
     assert (got.system_id, got.agreement_id, got.ended) == (system, agreed, None)
@@ -417,16 +421,7 @@ async def let_in(store):
     async with store.tx() as tx:
         system = await register(tx, who)
         await grant(tx, system)
-        await agreements.set_route(
-            tx,
-            route_id=uuid4(),
-            service=Service.SYGEFRAVAER,
-            municipality_cvr=agreements.ALL,
-            system_id=system,
-            url="https://localhost/ksd",
-            valid_from=date(2014, 1, 1),
-            now=NOW,
-        )
+        await lead_to_ksd(tx, system)
     async with store.read() as tx:
         await ask(tx, who)
     return who
