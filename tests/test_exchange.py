@@ -469,17 +469,17 @@ async def test_a_connection_that_has_just_been_said_to_end() -> None:
 @on_both_loops
 async def test_an_idle_connection_is_closed() -> None:
     """After its time, with or without another caller; one that is used stays."""
-    async with far_side() as (far, port), calling(port, keep=0.15) as exchange:
+    async with far_side() as (far, port), calling(port, keep=0.6) as exchange:
         await asyncio.gather(post(exchange), post(exchange))
         for _ in range(3):
-            await asyncio.sleep(0.07)
+            await asyncio.sleep(0.25)
             await post(exchange)
         assert sorted(far.requests) == [1, 4]
         await until(lambda: not exchange._open)
         await until(lambda: all(one.ended.done() for one in far.connections))
         await post(exchange)
         assert len(far.connections) == 3
-        time.sleep(0.2)  # no timer has run
+        time.sleep(0.7)  # no timer has run
         await post(exchange)
         assert len(far.connections) == 4
         pauses = iter((0.0, 0.05))
@@ -518,7 +518,7 @@ async def test_no_more_connections_than_allowed() -> None:
 # --- time and those who go ---
 
 
-@pytest.mark.parametrize("drip", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\n"])
+@pytest.mark.parametrize("drip", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 90000\r\n\r\n"])
 @on_both_loops
 async def test_an_answer_that_drips(drip: bytes) -> None:
     """The time is for the whole attempt, however busy the other side looks."""
@@ -531,9 +531,9 @@ async def test_an_answer_that_drips(drip: bytes) -> None:
     async with far_side(answer if drip else silent) as (far, port), calling(port) as exchange:
         begun = time.monotonic()
         with pytest.raises(NoAnswer) as failure:
-            await post(exchange, seconds=0.1)
+            await post(exchange, seconds=1.0)
         assert isinstance(failure.value.__cause__, TimeoutError)
-        assert 0.09 < time.monotonic() - begun < 2
+        assert 0.9 < time.monotonic() - begun < 20
         await asyncio.wait_for(far.connections[0].ended, 5)
 
 
@@ -541,7 +541,7 @@ async def test_an_answer_that_drips(drip: bytes) -> None:
 async def test_no_place_in_time() -> None:
     """Who waits in vain for a place has sent nothing, and its place goes to the next."""
     async with far_side(silent) as (far, port), calling(port, limit=1) as exchange:
-        long = post(exchange, seconds=0.3)
+        long = post(exchange, seconds=1.0)
         await far.came.acquire()
         with pytest.raises(Unreachable) as failure:
             await post(exchange, connect=0.05)
@@ -567,7 +567,7 @@ async def test_a_handshake_without_end(pki: Pki) -> None:
                 with pytest.raises(Unreachable) as failure:
                     await post(exchange, **limits)
                 assert isinstance(failure.value.__cause__, TimeoutError)
-                assert time.monotonic() - begun < 3
+                assert time.monotonic() - begun < 20
             assert exchange._taken == 0
 
 
@@ -589,7 +589,7 @@ async def test_an_address_of_several_that_swallows(pki: Pki, monkeypatch: pytest
             async with calling(port, url=f"https://localhost:{port}/x", tls=tls) as exchange:
                 room = exchange._connect
                 monkeypatch.setattr(exchange, "_connect", lambda _, end: room(Resolving(loop, both), end))
-                assert (await post(exchange, connect=0.6)).body == b"OK"
+                assert (await post(exchange, connect=2.0)).body == b"OK"
                 assert far.requests == [1]
 
 
