@@ -24,6 +24,7 @@ from pathlib import Path
 import uvloop
 
 from benchmarks.load import LENGTH
+from benchmarks.stand import TO_KSD
 from sygefravaer import soap
 from sygefravaer.clock import SystemClock
 from sygefravaer.contract import codec
@@ -46,7 +47,6 @@ APPLIED = (
     """,
 )
 CONNECTIONS = 8
-TO_KSD = "SendOpdateringFravaer"
 _INSERT = "INSERT INTO applied (sender, besked_id, at) VALUES (%(sender)s, %(besked_id)s, %(at)s)"
 
 

@@ -847,6 +847,27 @@ async def test_callers_that_give_up_take_nothing_with_them(make_store):
     assert await backend(store) > 0
 
 
+async def test_a_caller_that_goes_while_a_connection_is_looked_at_leaves_it(make_store, monkeypatch):
+    """The look asks the server, which may take its time; who does not wait for it takes nothing along."""
+    store = await make_store(size=1)
+    await backend(store)
+    looked_at = asyncio.Event()
+
+    async def look(connection):
+        looked_at.set()
+        await asyncio.sleep(60)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pool.Connection, "at_hand", False)
+        patch.setattr(pool, "_lives", look)
+        going = asyncio.create_task(backend(store))
+        await looked_at.wait()
+        going.cancel()
+        await asyncio.gather(going, return_exceptions=True)
+
+    assert await backend(store) > 0
+
+
 async def test_a_broken_connection_makes_room_for_another(make_store, embedded):
     """Whoever waits for one that turns out to be broken gets the one that comes in its place."""
     store = await make_store(size=1)

@@ -279,8 +279,7 @@ class Gateway:
             if grant.ended is None and _passed(passage, grant) is parcel:
                 route = await self._place(tx, parcel, grant, now)
                 enqueued = await self._enqueue(tx, passage, parcel, grant, route, now=now, proviso=recalled.proviso)
-                if enqueued.fresh:
-                    return Kept(parcel=parcel, message=enqueued.message, route=route, claim=enqueued.claim)
+                return Kept(parcel=parcel, message=enqueued.message, route=route, claim=enqueued.claim)
         except (PlatformFault, Refused, NotAsProvided):
             pass
         passage.decision = None

@@ -18,6 +18,7 @@ import secrets
 import signal
 import socket
 import ssl
+import tempfile
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -29,7 +30,6 @@ from uuid import UUID, uuid4
 import aiohttp
 from benchmarks.rig import Told, message, read
 
-import memory_disk
 from ordeal import dump
 from ordeal.nursery import Nursery
 from ordeal.receiver import TABLES
@@ -110,7 +110,7 @@ class House:
         self.layout = Layout(self.directory)
         self.layout.directory.mkdir(parents=True, exist_ok=True)
         self.layout.make()
-        self.server = EmbeddedServer(self.directory / "pg", state=memory_disk.place())
+        self.server = EmbeddedServer(self.directory / "pg", state=Path(tempfile.gettempdir()))
         await self.server.start()
         self._stack.push_async_callback(self.server.remove)
         self.pki, self.certificates = seed.certificates(self.layout)

@@ -152,7 +152,7 @@ class Delivery:
         """
         Put a message in its lane, `trail` with it, and claim a free lane unless the receiver is busy.
 
-        Where `proviso` does not hold, nothing is written and `NotAsProvided` is raised.
+        Where `proviso` does not hold, or a copy is there, nothing is written and `NotAsProvided` is raised.
 
         `said` is what the message asks, answers or withdraws; it is written down in the same statement.
         """

@@ -56,7 +56,7 @@ class Lanes:
         """
         Put a message at the end of its lane, and `trail` with it, in one statement.
 
-        Where `proviso` does not hold (any more), nothing is written and `NotAsProvided` is raised.
+        Where `proviso` does not hold (any more), or a copy is there, nothing is written and `NotAsProvided` is raised.
 
         With an `owner` a free lane is claimed for him at once. When a copy with the same key is there, or commits
         while this one waits for it, nothing is written and the copy is given. The second needs `tx` to be one of
@@ -73,9 +73,9 @@ class Lanes:
         except Conflict:  # a copy was faster, and of this one nothing is left
             row = {}
         if not row:
-            kept = await self.find(tx, entry.sender, entry.besked_id)
-            if kept is None and proviso is not None:
+            if proviso is not None:
                 raise NotAsProvided
+            kept = await self.find(tx, entry.sender, entry.besked_id)
             return Enqueued(message=_there(kept), fresh=False)
         known = {name: getattr(entry, name) for name in statements.ENTRY}
         stored = Stored(**known, message_id=row["message_id"], lane_id=row["lane_id"], status=Status(row["status"]))

@@ -103,7 +103,7 @@ class Enqueued:
 
 
 class NotAsProvided(Exception):
-    """What had to be so for a message to be put in its lane is not so any more; nothing was written."""
+    """What had to be so for a message to be put in its lane as a new one is not so; nothing was written."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -315,8 +315,12 @@ class Store:
         try:
             while True:
                 connection = await self._kept.take()
-                if connection.at_hand or await _lives(connection):
-                    return connection
+                try:
+                    if connection.at_hand or await _lives(connection):
+                        return connection
+                except BaseException:  # whoever goes while it is looked at takes it not along
+                    await self._kept.give(connection)
+                    raise
                 await self._kept.give(connection)
         except psycopg.Error as error:
             raise _ours(error) from error
