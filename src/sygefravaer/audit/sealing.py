@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 SEAL_EVERY: Final = 0.5  # seconds of machine time
 ANCHOR_EVERY: Final = 60.0
 HELD_UP: Final = 20  # rounds in a row that found the lock held: other sealers are never that slow
-BATCH: Final = 2_000
+BATCH: Final = 100  # rows at a time: what comes meanwhile waits for a few milliseconds, and not for all of them
 _LINE: Final = 4096  # bytes; far more than a line of the anchor file has
 
 LOCK: Final = "SELECT pg_try_advisory_xact_lock(hashtextextended('audit sealer ' || current_schema, 0)) AS held"
@@ -85,6 +85,8 @@ class Sealer:
         while sealed := await self._seal_batch():
             number, head = sealed
             total += number
+            if number < BATCH:  # that was all
+                break
         if head is not None:
             await self._keep(head)
         return total
