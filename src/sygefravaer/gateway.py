@@ -158,8 +158,12 @@ class Gateway:
         if inbound.identity is None:
             raise HttpRefusal(403, "No client certificate was presented.")
         passage = Passage(inbound=inbound, identity=inbound.identity, service=_SERVICES[inbound.path], trip=_trip())
+        with self._delivery.callers:
+            return await self._answered(passage)
+
+    async def _answered(self, passage: Passage) -> Answer:
         async with self._senders.turn(passage.identity.serial_key):
-            await off_loop(inbound.body, self._judge, passage)  # 4, 5, 7, 8
+            await off_loop(passage.inbound.body, self._judge, passage)  # 4, 5, 7, 8
         try:
             parcel = passage.parcel
             if parcel is None or parcel.operation.lookup:

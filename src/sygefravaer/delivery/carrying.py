@@ -31,6 +31,7 @@ from sygefravaer.delivery import browsing, obligations, rehashing, ways
 from sygefravaer.delivery.nodes import Bell
 from sygefravaer.delivery.receivers import CONCURRENCY, Clients, Receivers
 from sygefravaer.delivery.sealed import BODY, RECEIPT
+from sygefravaer.delivery.senders import Callers
 from sygefravaer.delivery.ways import Way
 from sygefravaer.errors import CallFailed, StoreError
 from sygefravaer.lanes import IN_TURN, OPEN, Claim, Enqueued, Entry, Lanes, Standing, Status, Stored
@@ -44,6 +45,7 @@ HANDFUL: Final = 8  # lanes per claim of the worker, so that one turn does not g
 _CODE: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.]{0,63}|\d{3}")
 _DIGITS: Final = re.compile(r"\d{6}")
 BUSY: Final = timedelta(seconds=1)  # after which a move into a lane that is held is tried again
+SAME_WAY: Final = 0.2  # seconds for which the next message of a lane goes the way of the one before it, unasked
 REMIND: Final = 1.0  # seconds of machine time between looks for reminders that are due
 POLL: Final = 1.0  # seconds within which what another node left behind is found
 
@@ -133,6 +135,7 @@ class Delivery:
         self._clients = clients
         self._lanes = lanes or Lanes()
         self._receivers = receivers or Receivers(carried=max(1, concurrency // 2))
+        self.callers = Callers()
         self._concurrency = concurrency
         self._owner = uuid4()
         self._inline: set[asyncio.Task[Stored | None]] = set()
@@ -262,11 +265,16 @@ class Delivery:
 
     async def _carry_all(self, claim: Claim, way: Route | None) -> Stored | None:
         carried: Stored | None = None
+        found, until = Way(route=way), float("inf") if way is not None else 0.0
         for message in claim.messages:
             if carried is not None and self._end.is_set():
                 await self._hand_back(claim)
                 break
-            found = await self._way(message) if way is None else Way(route=way)
+            if way is None:
+                await self.callers.first()
+            if not (monotonic() < until and found.goes_on(message)):
+                found = await self._way(message)
+                until = 0.0 if self._clock.held else monotonic() + SAME_WAY
             if found.route is not None and found.moves:
                 return await self._move(claim, message, found.route)
             begun = monotonic()

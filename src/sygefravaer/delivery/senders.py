@@ -2,7 +2,7 @@
 """
 The senders: how many calls of one are under way at a time, so that one's crowd is not the others' wait.
 
-`Senders` counts calls between door and commit. `Crowds` counts a sender's messages to one receiver until they are
+`Senders` counts calls between door and commit. `Callers` counts all that wait for an answer: the worker lets them go first. `Crowds` counts a sender's messages to one receiver until they are
 answered: whoever pours beside others has as many under way as keep the machine and the receiver busy (`Pace`), and
 waits with the others at the door, instead of in front of everybody in every queue behind it. Who is alone waits for
 nobody's sake, and gets what the machine can give: many under way share its wake-ups and its flushes.
@@ -23,6 +23,7 @@ AT_A_TIME: Final = 6  # calls of one sender between door and commit; fewer than 
 MOST: Final = 32  # messages of one sender to one receiver under way
 KEPT: Final = 1000  # crowds whose pace is remembered
 BESIDE: Final = 30.0  # seconds after the last message of another sender for which one is not alone
+COURTESY: Final = 0.008  # seconds at most for which a message that nobody waits for lets callers go first
 WAIT: Final = 1.0  # seconds that a message waits for a place; then it goes on without: a receiver may be slow
 
 
@@ -53,6 +54,48 @@ class Senders:
             self._inside[sender] -= 1
             if not self._inside[sender]:  # of who has gone nothing is kept
                 del self._turns[sender], self._inside[sender]
+
+
+class Callers:
+    """
+    The calls that are being answered, of all senders.
+
+    What lies in the lanes has waited already; who calls waits now. So the worker sends between the calls: what it sends
+    at the same moment would take the processor and the database from them. It waits for a moment only, since there may
+    always be a call, or one that waits long for a receiver.
+    """
+
+    def __init__(self) -> None:
+        self._inside = 0
+        self._polite: set[asyncio.Future[None]] = set()
+
+    def __enter__(self) -> None:
+        self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        self._inside -= 1
+        if not self._inside:
+            while self._polite:
+                _wake(self._polite.pop())
+
+    async def first(self, patience: float = COURTESY) -> None:
+        """Let them go first: return when nobody is being answered, or after `patience` seconds."""
+        if not self._inside:
+            return
+        loop = asyncio.get_running_loop()
+        mine: asyncio.Future[None] = loop.create_future()
+        self._polite.add(mine)
+        timer = loop.call_later(patience, _wake, mine)
+        try:
+            await mine
+        finally:
+            timer.cancel()
+            self._polite.discard(mine)
+
+
+def _wake(one: asyncio.Future[None]) -> None:
+    if not one.done():
+        one.set_result(None)
 
 
 class Crowd:

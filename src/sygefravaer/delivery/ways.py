@@ -96,6 +96,17 @@ class Way:
     route: Route | None = None
     moves: bool = False
     stuck: str = ""
+    old: bool = False  # for this message alone: the next one of its lane moves
+
+    def goes_on(self, message: Stored) -> bool:
+        """Say whether another message of the lane goes the same way."""
+        route = self.route
+        return (
+            route is not None
+            and not (self.moves or self.old)
+            and route.system_id == message.recipient
+            and route.service is OPERATIONS[message.operation].service
+        )
 
 
 async def way_of(tx: Tx, message: Stored, *, environment: Environment, now: datetime) -> Way:
@@ -112,7 +123,7 @@ async def way_of(tx: Tx, message: Stored, *, environment: Environment, now: date
     old = await agreements.last_route(tx, service=service, municipality_cvr=cvr, system_id=message.recipient, now=now)
     if old is None or not today.lets_finish(danish_day(now)):
         return Way(stuck=ANOTHER_SYSTEM)
-    return Way(route=old)
+    return Way(route=old, old=True)
 
 
 def unfit(vault: Vault, row: Row, route: Route) -> str:
