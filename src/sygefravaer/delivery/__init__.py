@@ -23,7 +23,7 @@ from sygefravaer.delivery.parked import Act, Done, Parked, Plan, Selection, Step
 from sygefravaer.delivery.receivers import CONCURRENCY, INLINE, PATIENCE, REST_CEILING, Clients, Receiver, Receivers
 from sygefravaer.delivery.routes import Change, RoutePlan, Routes
 from sygefravaer.delivery.sealed import BODY, RECEIPT, SEALED
-from sygefravaer.delivery.senders import AT_A_TIME, Crowds, Heard, Senders
+from sygefravaer.delivery.senders import AT_A_TIME, Callers, Crowds, Heard, Senders
 
 __all__ = [
     "AT_A_TIME",
@@ -43,6 +43,7 @@ __all__ = [
     "UNHEARD",
     "Act",
     "Bell",
+    "Callers",
     "Change",
     "Clients",
     "Crowds",

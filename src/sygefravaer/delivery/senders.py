@@ -65,7 +65,8 @@ class Callers:
     always be a call, or one that waits long for a receiver.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, patience: float = COURTESY) -> None:
+        self._patience = patience
         self._inside = 0
         self._polite: set[asyncio.Future[None]] = set()
 
@@ -78,14 +79,14 @@ class Callers:
             while self._polite:
                 _wake(self._polite.pop())
 
-    async def first(self, patience: float = COURTESY) -> None:
+    async def first(self) -> None:
         """Let them go first: return when nobody is being answered, or after `patience` seconds."""
         if not self._inside:
             return
         loop = asyncio.get_running_loop()
         mine: asyncio.Future[None] = loop.create_future()
         self._polite.add(mine)
-        timer = loop.call_later(patience, _wake, mine)
+        timer = loop.call_later(self._patience, _wake, mine)
         try:
             await mine
         finally:
