@@ -69,7 +69,7 @@ bench: $(STAMP) ## measure speed beside the machine's own ceiling (BENCH="--stri
 bench-pages: $(STAMP) ## measure the pages alone, with two million messages behind them (PAGES="--messages 100000")
 	@$(BIN)/python -m benchmarks.pages $(PAGES)
 
-backlog: $(STAMP) ## drain 150 000 queued messages beside live traffic, about a quarter of an hour (BACKLOG="--backlog 5000")
+backlog: $(STAMP) ## drain 150 000 queued messages beside live traffic, about a quarter of an hour (BACKLOG="--receiver real")
 	@$(BIN)/python -m benchmarks.backlog $(BACKLOG)
 
 soak: $(STAMP) ## send a million messages, with a crash, and watch the memory, one to two hours (SOAK="--messages 20000")

