@@ -25,6 +25,8 @@ import json
 import random
 import sys
 import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -161,27 +163,25 @@ async def measure(stand: Stand, messages: int, *, seed: int, receiver: str = "re
     file = stand.directory / "pouring.json"
     file.write_text(json.dumps(job, default=str), encoding="utf-8")
     say(f"Sending {messages} messages (seed {seed}); a node is killed after {crash}")
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "benchmarks.pouring", str(file)), stdout=asyncio.subprocess.PIPE
-    )
     told: dict = {}
     in_flight, crashed_at, shown = 0, 0, 0.0
-    while line := await process.stdout.readline():
-        told = json.loads(line)
-        done = told["final"]
-        if not crashed_at and (done >= crash):
-            crashed_at = done
-            victim = chance.randrange(len(stand.ports))
-            in_flight = await _crash(stand, victim)
-            say(f"  node {victim} killed after {done}, {in_flight} messages in flight, and started again")
-        memory.look(done)
-        if told["seconds"] - shown >= PROGRESS:
-            shown = told["seconds"]
-            pace = done / shown
-            rest = (messages - done) / pace / 60 if pace else 0.0
-            say(f"  {done} of {messages}, {pace:.0f}/s, about {rest:.0f} min left, {told['repeats']} repeats")
-    if await process.wait():
-        raise RuntimeError(f"the sender ended with {process.returncode}")
+    async with _sender(file) as process:
+        while line := await process.stdout.readline():
+            told = json.loads(line)
+            done = told["final"]
+            if not crashed_at and (done >= crash):
+                crashed_at = done
+                victim = chance.randrange(len(stand.ports))
+                in_flight = await _crash(stand, victim)
+                say(f"  node {victim} killed after {done}, {in_flight} messages in flight, and started again")
+            memory.look(done)
+            if told["seconds"] - shown >= PROGRESS:
+                shown = told["seconds"]
+                pace = done / shown
+                rest = (messages - done) / pace / 60 if pace else 0.0
+                say(f"  {done} of {messages}, {pace:.0f}/s, about {rest:.0f} min left, {told['repeats']} repeats")
+        if await process.wait():
+            raise RuntimeError(f"the sender ended with {process.returncode}")
     say("Counting")
     await stand.quiet(120.0)
     lost, doubled, foreign, disordered, not_delivered = await count(stand, run, messages, receiver)
@@ -205,6 +205,20 @@ async def measure(stand: Stand, messages: int, *, seed: int, receiver: str = "re
         late=memory.mark(messages, messages * WINDOW),
         ceiling=ceiling.rate,
     )
+
+
+@asynccontextmanager
+async def _sender(file: Path) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Start what sends, in a process of its own that ends with the block at the latest."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "benchmarks.pouring", str(file)), stdout=asyncio.subprocess.PIPE
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
 
 
 async def count(stand: Stand, run: int, messages: int, receiver: str = "real") -> tuple[int, ...]:
