@@ -13,8 +13,8 @@ buffers are not in it), without the autovacuum workers, which come and go. A mar
 second over a fiftieth of the run, before the fifth and before the end, under the same load.
 
 What was lost, doubled or out of order is counted in SQL, across the gateway's table and the receiver's own. With
-`--receiver quick`, which costs as little as the load generator, it takes half the time and is counted by the gateway's
-table alone.
+`--receiver quick`, which costs as little as the load generator, it takes less time and is counted by the gateway's
+table alone: what a receiver got twice is not seen then.
 """
 
 from __future__ import annotations
