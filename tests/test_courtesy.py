@@ -67,7 +67,7 @@ async def test_there_may_always_be_a_caller():
         async with asyncio.timeout(5):
             await callers.first()
         assert monotonic() - begun >= 0.04
-        assert callers._polite == set()
+        assert not callers._answered._waiters
 
 
 async def test_the_worker_sends_between_the_calls(corridor):
@@ -78,7 +78,7 @@ async def test_the_worker_sends_between_the_calls(corridor):
         corridor.clock.advance(timedelta(minutes=1))
         corridor.delivery.wake()
         async with asyncio.timeout(5):
-            while not corridor.delivery.callers._polite:
+            while not corridor.delivery.callers._answered._waiters:
                 await asyncio.sleep(0.01)
         await asyncio.sleep(0.05)
         assert corridor.receivers[OLD].came == []

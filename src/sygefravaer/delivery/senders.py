@@ -69,37 +69,25 @@ class Callers:
     def __init__(self, *, patience: float = COURTESY) -> None:
         self._patience = patience
         self._inside = 0
-        self._polite: set[asyncio.Future[None]] = set()
+        self._answered = asyncio.Event()
 
     def __enter__(self) -> None:
         """Count a call that comes in."""
         self._inside += 1
+        self._answered.clear()
 
     def __exit__(self, *_: object) -> None:
         """Let whoever waits go on after the last one was answered."""
         self._inside -= 1
         if not self._inside:
-            while self._polite:
-                _wake(self._polite.pop())
+            self._answered.set()
 
     async def first(self) -> None:
         """Let them go first: return when nobody is being answered, or after `patience` seconds."""
-        if not self._inside:
-            return
-        loop = asyncio.get_running_loop()
-        mine: asyncio.Future[None] = loop.create_future()
-        self._polite.add(mine)
-        timer = loop.call_later(self._patience, _wake, mine)
-        try:
-            await mine
-        finally:
-            timer.cancel()
-            self._polite.discard(mine)
-
-
-def _wake(one: asyncio.Future[None]) -> None:
-    if not one.done():
-        one.set_result(None)
+        if self._inside:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._patience):
+                    await self._answered.wait()
 
 
 class Crowd:
