@@ -54,6 +54,12 @@ async def test_who_lets_callers_go_first_waits_for_the_last_of_them():
         assert not any(task.done() for task in polite)
     async with asyncio.timeout(1):
         await asyncio.gather(*polite)
+    with callers:  # and another one is waited for like the first
+        again = asyncio.create_task(callers.first())
+        await asyncio.sleep(0.01)
+        assert not again.done()
+    async with asyncio.timeout(1):
+        await again
 
 
 async def test_there_may_always_be_a_caller():
