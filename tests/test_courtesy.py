@@ -12,7 +12,7 @@ import pytest
 
 from corridor import Corridor, besked_id, fine, message
 from switching import NEW, OLD, change, down, later
-from sygefravaer.delivery import Callers, carrying, ways
+from sygefravaer.delivery import Callers, ways
 from sygefravaer.lanes import Lanes
 
 EVENT = "SendHaendelseSygefravaerssag"
@@ -125,7 +125,7 @@ def asked(monkeypatch):
 @pytest.mark.parametrize(("seconds", "times"), [(LONG, 1), (0.0, 3)])
 async def test_messages_that_follow_each_other_go_the_same_way(corridor, asked, monkeypatch, seconds, times):
     """The way of a lane is asked for once, and again when that was long ago."""
-    monkeypatch.setattr(carrying, "SAME_WAY", seconds)
+    monkeypatch.setattr(ways, "SAME_WAY", seconds)
     sent = await waiting(corridor, 3)
     asked.clear()
     await later(corridor, timedelta(minutes=1))
@@ -136,7 +136,7 @@ async def test_messages_that_follow_each_other_go_the_same_way(corridor, asked, 
 
 async def test_a_change_counts_for_what_follows_later(corridor, monkeypatch):
     """The route leads elsewhere while the first message of a lane is sent: the second goes there."""
-    monkeypatch.setattr(carrying, "SAME_WAY", 0.1)
+    monkeypatch.setattr(ways, "SAME_WAY", 0.1)
     sent = await waiting(corridor, 2)
 
     async def slow(call):

@@ -48,7 +48,7 @@ NOW = datetime(2026, 3, 2, 9, tzinfo=UTC)
 @pytest.fixture
 async def corridor(make_store, vault, clock, pki, monkeypatch):
     """A node whose worker looks for work by itself once a minute only: what is quicker was woken."""
-    monkeypatch.setattr("sygefravaer.delivery.carrying.POLL", 60.0)
+    monkeypatch.setattr("sygefravaer.delivery.worker.POLL", 60.0)
     store = await make_store("agreements", "audit", "lanes", "delivery", size=8)
     options = {"lanes": Lanes(jitter=lambda: 1.0), "receivers": Receivers(inline=2)}
     async with Corridor(store, vault, clock, pki, budget=1.0, **options) as made:
@@ -197,7 +197,7 @@ async def test_a_replay_wakes_the_nodes_whoever_asks_for_it(corridor):
 
 async def test_nodes_work_on_without_being_woken(corridor, monkeypatch):
     """NOTIFY is a convenience: with nobody listening what is left lying is found by looking."""
-    monkeypatch.setattr("sygefravaer.delivery.carrying.POLL", 0.05)
+    monkeypatch.setattr("sygefravaer.delivery.worker.POLL", 0.05)
 
     async def deaf(*_):
         await asyncio.Event().wait()

@@ -56,7 +56,7 @@ async def test_worker_outlives_what_nobody_foresaw(corridor, ksd, caplog, monkey
         return await of_lanes(*args, **options)
 
     monkeypatch.setattr(Lanes, "claim", claim)
-    monkeypatch.setattr("sygefravaer.delivery.carrying.POLL", 0.02)
+    monkeypatch.setattr("sygefravaer.delivery.worker.POLL", 0.02)
     corridor.delivery._receivers.of(next(iter(await corridor.rows("system", "name = 'ksd'")))["system_id"]).inline = 64
     sent = message(NAME)
 

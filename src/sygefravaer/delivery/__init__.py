@@ -10,9 +10,7 @@ for every later question.
 
 from sygefravaer.delivery.carrying import (
     EVENT_OF,
-    HANDFUL,
     MIGRATIONS,
-    POLL,
     STATUS_OF,
     UNHEARD,
     Delivery,
@@ -24,6 +22,7 @@ from sygefravaer.delivery.receivers import CONCURRENCY, INLINE, PATIENCE, REST_C
 from sygefravaer.delivery.routes import Change, RoutePlan, Routes
 from sygefravaer.delivery.sealed import BODY, RECEIPT, SEALED
 from sygefravaer.delivery.senders import AT_A_TIME, Callers, Crowds, Heard, Senders
+from sygefravaer.delivery.worker import HANDFUL, POLL
 
 __all__ = [
     "AT_A_TIME",

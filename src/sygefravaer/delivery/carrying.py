@@ -32,22 +32,19 @@ from sygefravaer.delivery.nodes import Bell
 from sygefravaer.delivery.receivers import CONCURRENCY, Clients, Receivers
 from sygefravaer.delivery.sealed import BODY, RECEIPT
 from sygefravaer.delivery.senders import Callers
-from sygefravaer.delivery.ways import Way
-from sygefravaer.errors import CallFailed, StoreError
-from sygefravaer.lanes import IN_TURN, OPEN, Claim, Enqueued, Entry, Lanes, Standing, Status, Stored
+from sygefravaer.delivery.ways import Way, Ways
+from sygefravaer.delivery.worker import Worker
+from sygefravaer.errors import CallFailed
+from sygefravaer.lanes import OPEN, Claim, Enqueued, Entry, Lanes, Standing, Status, Stored
 from sygefravaer.store import Proviso, Row, Store, Trail, Tx
 from sygefravaer.telemetry import Metrics, Reading
 from sygefravaer.vault import CannotOpen, Vault
 
 LOG: Final = logging.getLogger(__name__)
 
-HANDFUL: Final = 8  # lanes per claim of the worker, so that one turn does not give all to one receiver
 _CODE: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.]{0,63}|\d{3}")
 _DIGITS: Final = re.compile(r"\d{6}")
 BUSY: Final = timedelta(seconds=1)  # after which a move into a lane that is held is tried again
-SAME_WAY: Final = 0.2  # seconds for which the next message of a lane goes the way of the one before it, unasked
-REMIND: Final = 1.0  # seconds of machine time between looks for reminders that are due
-POLL: Final = 1.0  # seconds within which what another node left behind is found
 
 MIGRATIONS: Final = (
     """
@@ -131,21 +128,26 @@ class Delivery:
         self._store = store
         self._vault = vault
         self._clock = clock
-        self._environment = environment
         self._clients = clients
         self._lanes = lanes or Lanes()
         self._receivers = receivers or Receivers(carried=max(1, concurrency // 2))
         self.callers = Callers()
-        self._concurrency = concurrency
         self._owner = uuid4()
         self._inline: set[asyncio.Task[Stored | None]] = set()
-        self._carried: set[asyncio.Task[Stored | None]] = set()
         self._behind: set[int] = set()  # lanes whose claim has ended and in which something is left
-        self._wake = asyncio.Event()
-        self._bell = Bell(store, self._wake.set)
-        self._end = asyncio.Event()
-        self._reminders = obligations.Reminders(store, clock)
-        self._remind_at = 0.0  # of machine time
+        self._ways = Ways(store, clock, environment=environment)
+        self._worker = Worker(
+            store=store,
+            lanes=self._lanes,
+            receivers=self._receivers,
+            clock=clock,
+            owner=self._owner,
+            concurrency=concurrency,
+            carry=self._carry,
+            ended=self._over,
+            hand_back=self._hand_back,
+        )
+        self._bell = Bell(store, self.wake)
 
     # --- what the corridor asks ---
 
@@ -228,19 +230,6 @@ class Delivery:
 
     # --- carrying: the same for a caller who waits and for the worker ---
 
-    def _start(self, claim: Claim) -> None:
-        place = self._receivers.carry(claim.messages[0].recipient)
-        task = asyncio.create_task(self._carry(claim, None))
-        self._carried.add(task)
-
-        def over(task: asyncio.Task[Stored | None]) -> None:
-            place.leave()
-            self._carried.discard(task)
-            self._over(task, claim)
-            self._wake.set()
-
-        task.add_done_callback(over)
-
     def _over(self, task: asyncio.Task[Stored | None], claim: Claim) -> None:
         """Wake the worker when what has ended leaves something to do."""
         if task.cancelled():
@@ -252,29 +241,26 @@ class Delivery:
         ended = task.result()
         if claim.lane_id in self._behind or (ended is not None and ended.status is Status.QUEUED):
             self._behind.discard(claim.lane_id)
-            self._wake.set()
+            self.wake()
 
-    async def _carry(self, claim: Claim, way: Route | None) -> Stored | None:
+    async def _carry(self, claim: Claim, way: Route | None = None) -> Stored | None:
         """Send the messages of a claim in order and settle each; give the last as it stands, if it is still ours."""
         try:
             return await self._carry_all(claim, way)
         except asyncio.CancelledError:  # cut off by a stop: nobody is to wait for the lease
-            if self._end.is_set():
+            if self._worker.end.is_set():
                 await self._abandon(claim)
             raise
 
     async def _carry_all(self, claim: Claim, way: Route | None) -> Stored | None:
         carried: Stored | None = None
-        found, until = Way(route=way), float("inf") if way is not None else 0.0
         for message in claim.messages:
-            if carried is not None and self._end.is_set():
+            if carried is not None and self._worker.end.is_set():
                 await self._hand_back(claim)
                 break
             if way is None:
                 await self.callers.first()
-            if not (monotonic() < until and found.goes_on(message)):
-                found = await self._way(message)
-                until = 0.0 if self._clock.held else monotonic() + SAME_WAY
+            found = await self._ways.of(message) if way is None else Way(route=way)
             if found.route is not None and found.moves:
                 return await self._move(claim, message, found.route)
             begun = monotonic()
@@ -297,11 +283,6 @@ class Delivery:
         async with self._store.read() as tx:
             await self._lanes.release(tx, claim, next_at=self._clock.now())
         failpoint.reach("release.after_commit")
-
-    async def _way(self, message: Stored) -> Way:
-        """Find today's way of a message."""
-        async with self._store.read() as tx:
-            return await ways.way_of(tx, message, environment=self._environment, now=self._clock.now())
 
     async def _move(self, claim: Claim, message: Stored, way: Route) -> Stored | None:
         """Let a message that this lane's system has surely not had go to another, with what lies behind it."""
@@ -408,81 +389,32 @@ class Delivery:
 
     def wake(self) -> None:
         """Look for work now."""
-        self._wake.set()
+        self._worker.wake.set()
 
     async def run(self) -> None:
-        """Carry what is due until stopped; also what a process that died had claimed, once its lease has lapsed."""
+        """Have the worker carry what is due until stopped."""
         listening = asyncio.create_task(self._bell.run())
         try:
-            await self._work()
+            await self._worker.run()
         finally:
             listening.cancel()
             await asyncio.gather(listening, return_exceptions=True)
 
-    async def _work(self) -> None:
-        while not self._end.is_set():
-            self._wake.clear()
-            try:
-                found, due = await self._turn()
-                await self._remind()
-            except StoreError as error:
-                LOG.warning("worker.store", extra={"code": error.code})
-                found, due = False, None
-            except Exception:  # whatever a turn breaks on, the next one may not: deliveries never stand still for ever
-                LOG.exception("worker.failed")
-                found, due = False, None
-            if found and self._clock.held and self._carried:
-                await asyncio.wait(self._carried, timeout=IN_TURN, return_when=asyncio.FIRST_COMPLETED)
-            elif not found:
-                await self._clock.sleep_until(due, wake=self._wake, end=self._end, at_most=POLL)
-
-    async def _remind(self) -> None:
-        """Give reminders, when it is time to look for them."""
-        if monotonic() >= self._remind_at:
-            self._remind_at = monotonic() + REMIND
-            await self._reminders.give()
-
     def end(self) -> None:
         """Let the worker take nothing more; what is being sent, and what callers still bring, goes on."""
-        self._end.set()
+        self._worker.end.set()
 
     async def stop(self, *, patience: float = 45.0) -> None:
         """Take nothing new, finish what is being sent within `patience` seconds, hand back the rest to other nodes."""
         self.end()
-        under_way = self._inline | self._carried
+        under_way = self._inline | self._worker.carried
         if under_way:
             await asyncio.wait(under_way, timeout=patience)
         for task in under_way:
             task.cancel()
         await asyncio.gather(*under_way, return_exceptions=True)
+        await self._worker.give_back()
         await self._bell.call()
-
-    async def _turn(self) -> tuple[bool, datetime | None]:
-        """Claim and start what is due; say whether there was any, and when the next is."""
-        now = self._clock.now()
-        free = min(self._concurrency - len(self._carried), HANDFUL)
-        if free <= 0:
-            return False, None
-        if self._clock.held:
-            free = 1
-        avoid = self._receivers.busy(now)
-        async with self._store.tx() as tx:
-            claims = await self._lanes.claim(
-                tx,
-                self._owner,
-                now=now,
-                lanes=free,
-                avoid=avoid,
-                room=self._receivers.room(),
-                in_turn=not self._clock.held,
-            )
-            due = None if claims else await self._lanes.due(tx, avoid=avoid)
-            failpoint.reach("claim.before_commit")
-        failpoint.reach("claim.after_commit")
-        for claim in claims:
-            self._start(claim)
-        ends = [instant for instant in (due, self._receivers.rested(now)) if instant is not None]
-        return bool(claims), min(ends, default=None)
 
     # --- how it is going ---
 
@@ -528,7 +460,7 @@ class Delivery:
                 free = await self._lanes.due(tx, avoid=self._receivers.busy(now))
                 waiting = first if first == free else max(first, rested)
                 first = min(at for at in (free, waiting) if at is not None)
-        in_flight = max(standing.in_flight, len(self._inline) + len(self._carried))
+        in_flight = max(standing.in_flight, len(self._inline) + len(self._worker.carried))
         return replace(standing, next=first, in_flight=in_flight)
 
     async def accepted(self, *, after: int, limit: int) -> list[Row]:

@@ -15,6 +15,7 @@ from typing import Final
 LEAST: Final = 2  # lanes at a time, whatever it looks like
 FEW: Final = 1.0  # in line: one more may be under way
 MANY: Final = 2.0  # in line: one fewer
+QUICK: Final = 0.05  # seconds; who answers within them has taken a handful of lanes within a second
 SPAN: Final = 60.0  # seconds after which it is found out anew, from few on: what was the shortest once may be no more
 
 
@@ -27,6 +28,7 @@ class Pace:
         self._limit = float(self._least)
         self._shortest = 0.0
         self._until: float | None = None
+        self.quick = False  # the last attempt was answered at once
 
     @property
     def limit(self) -> int:
@@ -35,6 +37,7 @@ class Pace:
 
     def took(self, seconds: float, at: float) -> None:
         """Take in that an attempt was answered after so many seconds, at an instant of the machine's running time."""
+        self.quick = seconds < QUICK
         if self._until is None or at >= self._until:
             self._limit, self._shortest, self._until = float(self._least), seconds, at + SPAN
         self._shortest = min(self._shortest, seconds)

@@ -103,16 +103,26 @@ class Receivers:
         """Take a place for the worker, which has asked for its `room` before."""
         return Place(self.of(system_id), None)
 
+    def has_room(self, system_id: UUID, now: datetime) -> bool:
+        """Say whether the worker may carry one lane more to a receiver now."""
+        one = self.of(system_id)
+        return one.carried < one.pace.limit and not one.rests(now)
+
     def busy(self, now: datetime) -> list[UUID]:
         """List the receivers that the worker leaves alone now."""
-        return [key for key, one in self._known.items() if one.carried >= one.pace.limit or one.rests(now)]
+        return [system_id for system_id in self._known if not self.has_room(system_id, now)]
 
-    def room(self) -> dict[UUID, int]:
-        """Say how many lanes the worker may carry more to a receiver: one, to see whether it is back."""
-        return {
-            key: 1 if one.rests_until is not None else max(0, one.pace.limit - one.carried)
-            for key, one in self._known.items()
-        }
+    def room(self, *, ahead: int = 0) -> dict[UUID, int]:
+        """
+        Say how many lanes the worker may take more for a receiver: one, to see whether it is back.
+
+        For one that answers at once `ahead` more than it may carry to it: they have their turn in a moment.
+        """
+        room = {}
+        for system_id, one in self._known.items():
+            more = ahead if one.pace.quick and not one.failures else 0
+            room[system_id] = 1 if one.rests_until is not None else max(0, one.pace.limit - one.carried) + more
+        return room
 
     def rested(self, now: datetime) -> datetime | None:
         """Say when the next receiver will have rested."""

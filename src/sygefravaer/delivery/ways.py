@@ -11,16 +11,18 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from time import monotonic
 from typing import Final
 from uuid import UUID
 
 from sygefravaer import agreements, audit
 from sygefravaer.agreements import Route, danish_day
-from sygefravaer.contract.operations import OPERATIONS, Environment, check_recipient, current_numbers
+from sygefravaer.clock import Clock
+from sygefravaer.contract.operations import OPERATIONS, Environment, Service, check_recipient, current_numbers
 from sygefravaer.delivery.sealed import read_body
 from sygefravaer.errors import Refused, SygefravaerError
 from sygefravaer.lanes import Lanes, Stored
-from sygefravaer.store import Row, Tx
+from sygefravaer.store import Row, Store, Tx
 from sygefravaer.vault import CannotOpen, Vault
 
 NO_ROUTE: Final = "no route"
@@ -28,6 +30,7 @@ ANOTHER_SYSTEM: Final = "the route leads to another system"
 OTHER_RECIPIENT: Final = "the message names another system"
 SUBSTITUTE: Final = "the system takes no substitute numbers"
 SEALED: Final = "the body cannot be opened"
+SAME_WAY: Final = 0.2  # seconds for which messages go the way of one before them, unasked
 BY_ROUTE: Final = "route"  # who moved a message when no person did
 
 MIGRATION: Final = """
@@ -98,15 +101,33 @@ class Way:
     stuck: str = ""
     old: bool = False  # for this message alone: the next one of its lane moves
 
-    def goes_on(self, message: Stored) -> bool:
-        """Say whether another message of the lane goes the same way."""
-        route = self.route
-        return (
-            route is not None
-            and not (self.moves or self.old)
-            and route.system_id == message.recipient
-            and route.service is OPERATIONS[message.operation].service
-        )
+    @property
+    def lasts(self) -> bool:
+        """Say whether another message of the same municipality to the same system goes it too."""
+        return self.route is not None and not (self.moves or self.old)
+
+
+class Ways:
+    """Finds the way of messages. One that lasts is gone by the next messages like it for a moment, unasked."""
+
+    def __init__(self, store: Store, clock: Clock, *, environment: Environment) -> None:
+        self._store = store
+        self._clock = clock
+        self._environment = environment
+        self._lately: dict[tuple[UUID, str, Service], tuple[float, Way]] = {}
+
+    async def of(self, message: Stored) -> Way:
+        """Find the way of a message whose lane is held."""
+        kind = (message.recipient, message.municipality_cvr, OPERATIONS[message.operation].service)
+        asked = monotonic()
+        until, way = self._lately.get(kind, (0.0, None))
+        if way is not None and asked < until:
+            return way
+        async with self._store.read() as tx:
+            way = await way_of(tx, message, environment=self._environment, now=self._clock.now())
+        if way.lasts and not self._clock.held:
+            self._lately[kind] = (asked + SAME_WAY, way)
+        return way
 
 
 async def way_of(tx: Tx, message: Stored, *, environment: Environment, now: datetime) -> Way:
