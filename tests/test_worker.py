@@ -16,6 +16,7 @@ from sygefravaer.lanes import Lanes
 
 EVENT = "SendHaendelseSygefravaerssag"
 CASES = 2 * HANDFUL
+MOST = 3  # lanes that may go at a time
 MINUTE = timedelta(minutes=1)
 
 
@@ -42,7 +43,7 @@ def lanes():
 async def corridor(make_store, vault, clock, pki, lanes):
     store = await make_store("agreements", "audit", "lanes", "delivery", size=8)
     async with Corridor(
-        store, vault, clock, pki, budget=3, timeout=5.0, lanes=lanes, receivers=Receivers(patience=100)
+        store, vault, clock, pki, budget=3, timeout=5.0, lanes=lanes, receivers=Receivers(patience=100, carried=MOST)
     ) as made:
         yield made
 
@@ -98,7 +99,7 @@ async def test_who_answers_at_once_has_lanes_claimed_ahead(corridor, lanes, monk
     await rest(corridor)
 
     assert sorted(corridor.receivers[OLD].came) == sorted(besked_id(each) for each in sent)
-    assert max(lanes.brought) > 2
+    assert max(lanes.brought) > MOST
     assert len(lanes.brought) <= CASES / 3
     assert held(corridor) == 0
 
@@ -108,9 +109,8 @@ async def test_no_more_go_at_a_time_than_the_receiver_gets(corridor, monkeypatch
     monkeypatch.setattr(worker, "HELD_AHEAD", 60.0)
     go, _ = await some_ahead(corridor)
     await asyncio.sleep(0.1)
-    receiver = corridor.delivery._receivers.of(SYSTEMS[OLD])
 
-    assert len(corridor.delivery._worker.carried) == receiver.carried == receiver.pace.limit
+    assert len(corridor.delivery._worker.carried) <= MOST
     go.set()
     await rest(corridor)
     assert len(corridor.receivers[OLD].came) == CASES
@@ -125,8 +125,7 @@ async def test_who_takes_his_time_has_none(corridor, lanes, monkeypatch):
 
     assert len(corridor.receivers[OLD].came) == len(sent)
     assert held(corridor) == 0
-    receiver = corridor.delivery._receivers.of(SYSTEMS[OLD])
-    assert max(lanes.brought[1:]) <= receiver.pace.limit
+    assert max(lanes.brought) <= MOST
 
 
 async def test_what_has_waited_for_too_long_is_handed_back(corridor, monkeypatch):
@@ -169,6 +168,9 @@ async def test_a_stop_hands_back_what_was_claimed_ahead(corridor, monkeypatch):
     monkeypatch.setattr(worker, "HELD_AHEAD", 60.0)
     go, _ = await some_ahead(corridor)
     came = len(corridor.receivers[OLD].came)
+    corridor.delivery._receivers.of(SYSTEMS[OLD]).pace._limit = float(CASES)
+    corridor.delivery.end()
+    assert not corridor.delivery._worker._begin()  # as when one ends before the worker has come to its end
     stopping = asyncio.create_task(corridor.delivery.stop(patience=5))
     await asyncio.sleep(0.05)
     go.set()
