@@ -145,6 +145,16 @@ async def test_what_has_waited_for_too_long_is_handed_back(corridor, monkeypatch
     assert len(corridor.receivers[OLD].came) == CASES
 
 
+async def test_what_there_is_room_for_begins_however_long_the_claim_took(corridor, monkeypatch):
+    """A database that is slow makes all of a claim old: it still gets on."""
+    monkeypatch.setattr(worker, "HELD_AHEAD", -1.0)
+    corridor.work()
+    sent = await waiting(corridor)
+    await rest(corridor)
+
+    assert sorted(corridor.receivers[OLD].came) == sorted(besked_id(each) for each in sent)
+
+
 async def test_what_lies_ahead_for_a_receiver_that_rests_is_handed_back(corridor, monkeypatch):
     """It is not begun, and not kept."""
     monkeypatch.setattr(worker, "HELD_AHEAD", 60.0)

@@ -140,10 +140,12 @@ class Worker:
             due = None if claims else await self._lanes.due(tx, avoid=avoid)
             failpoint.reach("claim.before_commit")
         failpoint.reach("claim.after_commit")
-        for claim in claims:
-            ahead = self._ahead.setdefault(claim.messages[0].recipient, Ahead(claims=deque(), since=begun))
-            ahead.claims.append(claim)
-        self._begin()
+        for claim in claims:  # what there is room for begins however long the claim has taken
+            recipient = claim.messages[0].recipient
+            if self._has_room(recipient):
+                self._start(claim)
+            else:
+                self._ahead.setdefault(recipient, Ahead(claims=deque(), since=begun)).claims.append(claim)
         ends = [instant for instant in (due, self._receivers.rested(now)) if instant is not None]
         return bool(claims), min(ends, default=None)
 
