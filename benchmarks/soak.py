@@ -46,6 +46,8 @@ WINDOW = 0.02  # of all messages: what a mark is the median of
 MORE = 1.05
 POSTGRES = "PostgreSQL, private memory"
 PROGRESS = 10.0
+TRIES = 10  # to find a node with a message in hand
+AGAIN = 0.137  # seconds between them; no multiple of what anything here beats by
 STILL = 1.0  # seconds that a node stands still before it is killed: what the other has in hand is through by then
 _SENDING = "SELECT message_id FROM platform.message WHERE status = 'sending'"
 
@@ -266,12 +268,22 @@ def judge(found: Soaked) -> list[Verdict]:
 
 
 async def _crash(stand: Stand, number: int) -> int:
-    """Kill a node and start it again; give how many messages it had in hand: those that stay while it stands still."""
-    stand.stop_still(number)
+    """
+    Kill a node and start it again; give how many messages it had in hand: those that stay while it stands still.
+
+    With none in hand it goes on for a moment and stands still again, a few times.
+    """
+    in_hand: set = set()
     try:
-        before = await stand.ask(_SENDING)
-        await asyncio.sleep(STILL)
-        in_hand = set(before) & set(await stand.ask(_SENDING))
+        for _ in range(TRIES):
+            stand.stop_still(number)
+            before = await stand.ask(_SENDING)
+            await asyncio.sleep(STILL)
+            in_hand = set(before) & set(await stand.ask(_SENDING))
+            if in_hand:
+                break
+            stand.go_on(number)
+            await asyncio.sleep(AGAIN)
     finally:
         stand.kill_node(number)
     await stand.start_node(number)

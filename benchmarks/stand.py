@@ -181,6 +181,10 @@ class Stand:
         """SIGSTOP: what it has in hand stays there, to be counted before it is killed."""
         self._nodes[number].send_signal(signal.SIGSTOP)
 
+    def go_on(self, number: int = 0) -> None:
+        """SIGCONT, after `stop_still`."""
+        self._nodes[number].send_signal(signal.SIGCONT)
+
     def kill_node(self, number: int = 0) -> None:
         """SIGKILL, and wait until it is gone."""
         self._nodes[number].kill()
