@@ -889,14 +889,26 @@ async def test_a_broken_connection_makes_room_for_another(make_store, embedded):
     assert await waiting != pid
 
 
-async def test_an_old_connection_is_the_pools_to_renew(make_store, monkeypatch):
-    """What has been at hand for long goes back; nobody notices."""
+async def test_an_old_connection_is_renewed(make_store, monkeypatch):
+    """One process of the server serves for a while, then another, and nobody notices."""
+    for room, name, seconds in ((keeping, "OLD", 0.4), (keeping, "RENEWED", 0.2), (pool, "RENEWED", 0.2)):
+        monkeypatch.setattr(room, name, seconds)
     store = await make_store(size=1)
-    before = store._pool.get_stats()["requests_num"]
-    await backend(store)
-    await backend(store)
-    assert store._pool.get_stats()["requests_num"] - before <= 1
-    monkeypatch.setattr(keeping, "OLD", 0.0)
+    first = await backend(store)
+    assert await backend(store) == first
+    seen = {first}
     for _ in range(3):
-        await backend(store)
-    assert store._pool.get_stats()["requests_num"] - before >= 2
+        await asyncio.sleep(0.45)
+        await backend(store)  # it is noticed when it is given back
+        seen.add(await backend(store))
+    assert len(seen) == 4
+
+
+async def test_not_all_are_renewed_in_the_same_moment(make_store):
+    """Else all that a server remembers would be away at once."""
+    store = await make_store(size=8)
+    taken = [await store._kept.take() for _ in range(8)]
+    ends = sorted(store._kept._old_at.values())
+    for connection in taken:
+        await store._kept.give(connection)
+    assert keeping.RENEWED / 20 < ends[-1] - ends[0] <= keeping.OLD - keeping.RENEWED + 5

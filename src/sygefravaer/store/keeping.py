@@ -5,11 +5,15 @@ Connections at hand: the one that was used last is taken first.
 psycopg's pool connects, connects anew and waits for a server that is away. It hands its connections out in turn, so
 that each of the server's processes is used now and then and none stays warm, and it asks for locks and writes to its
 log each time. So what it has given is kept here and goes round among the callers, until it breaks or grows old.
+
+What a process of the server remembers of tables and plans grows for as long as it lives. So each is renewed after some
+minutes, not all in the same moment: a server that has run for weeks holds no more than one that has run for an hour.
 """
 
 from __future__ import annotations
 
 import asyncio
+import random
 from collections import deque
 from time import monotonic
 from typing import Final
@@ -19,7 +23,8 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from sygefravaer.store.asking import Connection
 
-OLD: Final = 3000.0  # seconds after which the pool has a connection back, to renew it if it likes
+OLD: Final = 300.0  # seconds after which, at the latest, the pool has a connection back
+RENEWED: Final = OLD / 2  # seconds after which the pool renews one that it has back
 
 
 class Kept:
@@ -30,7 +35,7 @@ class Kept:
         self._size = size
         self._patience = patience
         self._idle: list[Connection] = []
-        self._since: dict[Connection, float] = {}  # of all that are out of the pool
+        self._old_at: dict[Connection, float] = {}  # of all that are out of the pool
         self._coming = 0  # that somebody is asking the pool for
         self._waiting: deque[asyncio.Future[Connection | None]] = deque()
         self._closed = False
@@ -43,7 +48,7 @@ class Kept:
         while True:
             if self._idle:  # of who waits for longer none is left, or each has been told to look
                 return self._idle.pop()
-            if len(self._since) + self._coming < self._size:
+            if len(self._old_at) + self._coming < self._size:
                 return await self._from_pool(until)
             if (given := await self._next(until)) is not None:
                 return given
@@ -51,7 +56,7 @@ class Kept:
     async def give(self, connection: Connection) -> None:
         """Give a connection back; one that is broken, old or in the middle of something goes to the pool."""
         idle = connection.pgconn.transaction_status == TransactionStatus.IDLE
-        if not idle or self._closed or monotonic() - self._since[connection] > OLD:
+        if not idle or self._closed or monotonic() > self._old_at[connection]:
             await self._drop(connection)
         elif not self._hand(connection):
             self._idle.append(connection)
@@ -71,11 +76,11 @@ class Kept:
             self._hand(None)
             raise
         self._coming -= 1
-        self._since[connection] = monotonic()
+        self._old_at[connection] = monotonic() + random.uniform(RENEWED, OLD)  # noqa: S311  spreads load, guards nothing
         return connection
 
     async def _drop(self, connection: Connection) -> None:
-        del self._since[connection]
+        del self._old_at[connection]
         try:
             await self._pool.putconn(connection)
         finally:

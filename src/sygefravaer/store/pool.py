@@ -22,7 +22,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from sygefravaer.errors import CommitUnknown, Conflict, StoreError, StoreUnavailable, UsageError
 from sygefravaer.store.asking import Connection, LateError, Rows
-from sygefravaer.store.keeping import Kept
+from sygefravaer.store.keeping import RENEWED, Kept
 
 Row = Mapping[str, Any]
 """One row by column name. Its values are typed by the statement; the room that wrote it makes a value of its own."""
@@ -219,6 +219,7 @@ class Store:
             min_size=size,
             max_size=size,
             timeout=patience,
+            max_lifetime=RENEWED,
             reconnect_timeout=_RECONNECT,
             kwargs={"row_factory": dict_row, "prepare_threshold": None, "autocommit": True},
             configure=_configure,
