@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -209,15 +211,28 @@ def test_the_checker_shares_no_code_with_the_product():
 
 
 def test_a_verdict_can_be_had_from_the_files_alone(tmp_path):
-    """Without the product, by whoever has the two files: a breach is an exit code of 1."""
-    import json
-
-    codes = []
-    for name, story in (("good", good()), ("bad", good().applied("b"))):
-        paths = [tmp_path / f"{name}.{kind}.jsonl" for kind in ("history", "dump")]
-        for path, lines in zip(paths, (story.history, story.dump), strict=True):
+    """As its docstring says, by whoever has the two files or a directory of them: a breach is an exit code of 1."""
+    (tmp_path / "none").mkdir()
+    for directory, name, story in (
+        ("good", "1", good()),
+        ("good", "2", good()),
+        ("mixed", "1", good()),
+        ("mixed", "2", good().applied("b")),
+    ):
+        (tmp_path / directory).mkdir(exist_ok=True)
+        for kind, lines in (("history", story.history), ("dump", story.dump)):
+            path = tmp_path / directory / f"{name}.{kind}.jsonl"
             path.write_text("".join(f"{json.dumps(line)}\n" for line in lines), encoding="utf-8")
-        program = [sys.executable, "-I", checker.__file__, *map(str, paths)]
-        codes.append(subprocess.run(program, check=False, capture_output=True).returncode)
 
-    assert codes == [0, 1]
+    def judge(*paths):
+        program = [sys.executable, checker.__file__, *(str(tmp_path / path) for path in paths)]
+        env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        done = subprocess.run(program, check=False, capture_output=True, text=True, env=env)
+        return done.returncode, done.stdout.splitlines()[-1:]
+
+    assert judge("good/1.history.jsonl", "good/1.dump.jsonl")[0] == 0
+    assert judge("mixed/2.history.jsonl", "mixed/2.dump.jsonl")[0] == 1
+    assert judge("good") == (0, ["2 histories, 0 in which the promise is broken"])
+    assert judge("mixed") == (1, ["2 histories, 1 in which the promise is broken"])
+    assert judge("none") == (2, [])
+    assert judge() == (2, [])

@@ -3,7 +3,8 @@
 Judges a history: was what had been acknowledged applied exactly once, in order, where it belonged, or is it visibly stuck?
 
 It shares no code with the product and knows nothing of it but two files: the history (`ordeal/history.py` says what stands
-there) and the dump of both sides' tables. Run on its own: `python tests/ordeal/checker.py HISTORY DUMP`.
+there) and the dump of both sides' tables. Run on its own: `python tests/ordeal/checker.py HISTORY DUMP`, or with a directory of
+such pairs.
 
 | rule | what it says |
 |---|---|
@@ -280,13 +281,29 @@ def _violation(
     return Violation(rule=rule, id=besked_id, text=text, evidence=tuple(evidence))
 
 
+def pairs(directory: Path) -> list[tuple[Path, Path]]:
+    """List the histories of a directory, each with its dump."""
+    found = sorted(directory.glob("*.history.jsonl*"))
+    return [(path, path.with_name(path.name.replace(".history.", ".dump."))) for path in found]
+
+
 def main(argv: Sequence[str]) -> int:
-    """Judge a history and a dump."""
-    verdict = check(read(Path(argv[0])), read(Path(argv[1])))
-    for violation in verdict.violations:
-        sys.stdout.write(f"{violation}\n")
-    sys.stdout.write(f"{verdict}\n")
-    return 0 if verdict.holds else 1
+    """Judge a history and a dump, or every pair of a directory; nothing to judge is no verdict, and the exit code 2."""
+    paths = [Path(name) for name in argv]
+    found = pairs(paths[0]) if len(paths) == 1 else [(paths[0], paths[1])] if len(paths) == 2 else []
+    if not found:
+        sys.stderr.write("usage: checker.py HISTORY DUMP, or a directory of *.history.jsonl and *.dump.jsonl\n")
+        return 2
+    broken = 0
+    for history, dump in found:
+        verdict = check(read(history), read(dump))
+        for violation in verdict.violations:
+            sys.stdout.write(f"{violation}\n")
+        sys.stdout.write(f"{history.name}: {verdict}\n")
+        broken += not verdict.holds
+    if len(found) > 1:
+        sys.stdout.write(f"{len(found)} histories, {broken} in which the promise is broken\n")
+    return int(broken > 0)
 
 
 if __name__ == "__main__":

@@ -232,7 +232,7 @@ def main(argv: Sequence[str]) -> int:
     logging.disable(logging.WARNING)  # what a killed process leaves behind
     with TemporaryDirectory(prefix="ordeal-") as place:
         rows = asyncio.run(run(given, Path(place), logs))
-    sys.stdout.write(f"{summary(rows)}\nhistories, dumps and verdicts: {logs}\n")
+    sys.stdout.write(f"{summary(rows)}\nto judge what was kept once more: python tests/ordeal/checker.py {logs}\n")
     few = 3 * sum(row.nemesis.in_flight for row in rows) < sum(row.nemesis.kills for row in rows)
     if few:
         sys.stdout.write("too few kills met a message in flight\n")

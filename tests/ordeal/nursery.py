@@ -116,7 +116,7 @@ def _child(order: Mapping[str, Any]) -> None:
 
 
 def _become(order: Mapping[str, Any]) -> None:
-    from ordeal import mutant, operator, outbox, receiver
+    from ordeal import decider, mutant, outbox, receiver
     from sygefravaer import app, config
 
     if order["mutant"]:
@@ -131,14 +131,14 @@ def _become(order: Mapping[str, Any]) -> None:
         case "outbox":
             outbox.main(Path(order["config"]))
         case "operator":
-            operator.main(Path(order["config"]))
+            decider.main(Path(order["config"]))
 
 
 def main() -> None:
     """Load the product, and fork on order until there are no more orders; then end what there is."""
     import gc
 
-    from ordeal import mutant, operator, outbox, receiver  # noqa: F401  loaded once, for all
+    from ordeal import decider, mutant, outbox, receiver  # noqa: F401  loaded once, for all
     from sygefravaer import app  # noqa: F401
 
     gc.collect()
