@@ -232,7 +232,9 @@ def test_a_verdict_can_be_had_from_the_files_alone(tmp_path):
 
     assert judge("good/1.history.jsonl", "good/1.dump.jsonl")[0] == 0
     assert judge("mixed/2.history.jsonl", "mixed/2.dump.jsonl")[0] == 1
-    assert judge("good") == (0, ["2 histories, 0 in which the promise is broken"])
-    assert judge("mixed") == (1, ["2 histories, 1 in which the promise is broken"])
+    assert judge("good") == (0, ["2 of 2 judged, 0 in which the promise is broken"])
+    assert judge("mixed") == (1, ["2 of 2 judged, 1 in which the promise is broken"])
+    (tmp_path / "good" / "2.dump.jsonl").unlink()
+    assert judge("good") == (2, ["1 of 2 judged, 0 in which the promise is broken"])
     assert judge("none") == (2, [])
     assert judge() == (2, [])

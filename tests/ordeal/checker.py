@@ -288,22 +288,32 @@ def pairs(directory: Path) -> list[tuple[Path, Path]]:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Judge a history and a dump, or every pair of a directory; nothing to judge is no verdict, and the exit code 2."""
-    paths = [Path(name) for name in argv]
-    found = pairs(paths[0]) if len(paths) == 1 else [(paths[0], paths[1])] if len(paths) == 2 else []
+    """Judge a history and a dump, or every pair of a directory: 1 when a promise is broken, 2 when something is lacking."""
+    match [Path(name) for name in argv]:
+        case [directory]:
+            found = pairs(directory)
+        case [history, dump]:
+            found = [(history, dump)]
+        case _:
+            found = []
     if not found:
         sys.stderr.write("usage: checker.py HISTORY DUMP, or a directory of *.history.jsonl and *.dump.jsonl\n")
         return 2
+    lacking = [path for pair in found for path in pair if not path.is_file()]
+    for path in lacking:
+        sys.stderr.write(
+            f"{path} is not there, so its cycle cannot be judged: it was cut off, or the files were moved\n"
+        )
+    judged = [pair for pair in found if not set(pair) & set(lacking)]
     broken = 0
-    for history, dump in found:
+    for history, dump in judged:
         verdict = check(read(history), read(dump))
         for violation in verdict.violations:
             sys.stdout.write(f"{violation}\n")
         sys.stdout.write(f"{history.name}: {verdict}\n")
         broken += not verdict.holds
-    if len(found) > 1:
-        sys.stdout.write(f"{len(found)} histories, {broken} in which the promise is broken\n")
-    return int(broken > 0)
+    sys.stdout.write(f"{len(judged)} of {len(found)} judged, {broken} in which the promise is broken\n")
+    return 1 if broken else 2 if lacking else 0
 
 
 if __name__ == "__main__":

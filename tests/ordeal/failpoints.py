@@ -57,7 +57,7 @@ HOMES = {
     ),
     "receiver": ("ledger", "answer"),
     "outbox": ("pump",),
-    "operator": ("replay", "discard", "tell"),
+    "decider": ("replay", "discard", "tell"),
 }
 """In which processes the places of a room are visited."""
 
@@ -87,7 +87,7 @@ class Visit:
 
 def visits(chance: Random, only: Collection[str] = failpoint.POINTS) -> list[Visit]:
     """List these places with the processes that they are visited in."""
-    homes = {"gateway": (NODES[0],), "receiver": ("ksd", "viborg"), "outbox": ("outbox",), "operator": ("operator",)}
+    homes = {"gateway": (NODES[0],), "receiver": ("ksd", "viborg"), "outbox": ("outbox",), "decider": ("decider",)}
     found = [
         Visit(place=place, home=home, at=_pass(chance, place))
         for kind, rooms in HOMES.items()
@@ -132,7 +132,7 @@ class Visits:
 
     async def _track(self, todo: Sequence[Visit]) -> None:
         for number, visit in enumerate(todo):
-            if visit.home == "operator":
+            if visit.home == "decider":
                 await self._decide(visit)
                 continue
             await self._house.kill(visit.home)
@@ -282,7 +282,7 @@ class Visits:
         self._send(visit, [lane])
         await self._until(lane[1], "parked")
         visit.code = await self._decision(decision, f"{visit.place}:{visit.at}")
-        self._history.write("died", to="operator", code=visit.code, place=visit.place)
+        self._history.write("died", to="decider", code=visit.code, place=visit.place)
         await self._until(lane[1], "parked", "discarded")
         await self._decision("discard", None)
 
@@ -295,7 +295,7 @@ class Visits:
             visit.code = await self._decision("tell", f"{visit.place}:{visit.at}")
             if visit.died:
                 break
-        self._history.write("died", to="operator", code=visit.code, place=visit.place)
+        self._history.write("died", to="decider", code=visit.code, place=visit.place)
         await self._decision("tell", None)
 
     async def _until(self, letter: Letter, *states: str) -> None:
@@ -315,10 +315,10 @@ class Visits:
             "ca": str(house.pki.ca),
             "decision": decision,
         }
-        config = house.layout.directory / "operator.json"
+        config = house.layout.directory / "decider.json"
         config.write_text(json.dumps(settings), encoding="utf-8")
         env = {failpoint.VARIABLE: fuse} if fuse else {}
-        _, ended = await house.nursery.fork("operator", config, log=house.layout.log("operator"), env=env)
+        _, ended = await house.nursery.fork("decider", config, log=house.layout.log("decider"), env=env)
         return await asyncio.wait_for(ended, DIES)
 
     # --- the end ---

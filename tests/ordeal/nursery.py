@@ -130,7 +130,7 @@ def _become(order: Mapping[str, Any]) -> None:
             receiver.main(Path(order["config"]))
         case "outbox":
             outbox.main(Path(order["config"]))
-        case "operator":
+        case "decider":
             decider.main(Path(order["config"]))
 
 
