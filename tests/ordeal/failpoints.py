@@ -45,6 +45,9 @@ TRIES = 6  # refusals of which one is not heard at once
 FIRST = 6  # a pass up to this one is the one that ends the process
 OFTEN = ("accept.", "attempt.", "settle.", "claim.", "answer.", "ledger.", "pump.")  # passed by every message
 PATIENCE = 0.3  # seconds that a node takes to end, where it is to cut attempts off
+QUEUE = 6  # slow messages in a lane of which a node is to hand some back
+UNDER_WAY = 0.15  # seconds until a claim is under way
+IN_QUEUE = 0.9  # seconds until one of a whole queue is, and is not at its last message
 LOOKUP = "HentSag"
 EVENT = "SendHaendelseSygefravaerssag"
 FAST = 0
@@ -161,7 +164,7 @@ class Visits:
                 self._house.stop(AWAY)
             await (self._move(visit) if room == "move" else self._traffic(visit))
             if ending and one.alive:
-                await asyncio.sleep(0.15)  # a claim of several is under way
+                await asyncio.sleep(IN_QUEUE if room == "release" else UNDER_WAY)
                 one.signal(signal.SIGTERM)
             ended = asyncio.shield(one.ended)
             await asyncio.wait((ended,), timeout=1.2 if ending else 0.7)
@@ -175,6 +178,9 @@ class Visits:
         """Send what every place is passed by: a busy lane, an orderly one, a refusal, twins, look-ups, a stale call."""
         if visit.home == "outbox":
             await self._put(visit)
+            return
+        if visit.place.startswith("release."):
+            self._queue(visit)
             return
         operation = self._chance.choice(SENDS)
         municipality = self._chance.choice((VIBORG, AARHUS))
@@ -202,6 +208,11 @@ class Visits:
         senders = Senders(self._house, self._history, self._chance)
         self._senders.append(senders)
         self._sending.append(asyncio.create_task(senders.send(lanes)))
+
+    def _queue(self, visit: Visit) -> None:
+        """Let so much lie in each of some lanes that a node which ends has claimed what it has not begun with."""
+        slow, habits = (SLOW,) * QUEUE, ("steady",) * QUEUE
+        self._send(visit, [self._lane(EVENT, VIBORG, slow, habits, orderly=False) for _ in range(4)])
 
     async def _move(self, visit: Visit) -> None:
         """Let a municipality change its system while messages lie behind one that is on its way."""
