@@ -544,7 +544,7 @@ async def test_counts_and_what_is_due_next(store, lanes):
     await accept(store, lanes, "B", owner=ME)
     async with store.read() as tx:
         assert await lanes.counts(tx) == {Status.PARKED: 0, Status.QUEUED: 0, Status.SENDING: 1, Status.UNDER_WAY: 1}
-        assert await lanes.in_flight(tx) == 1
+        assert (await lanes.standing(tx)).in_flight == 1
         assert await lanes.due(tx) == NOW + timedelta(minutes=1)
     await accept(store, lanes, "C", at=NOW + SECOND)
     async with store.read() as tx:

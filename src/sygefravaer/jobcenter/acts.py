@@ -32,7 +32,6 @@ from sygefravaer.jobcenter.life import STATUS
 from sygefravaer.jobcenter.policy import Mode
 from sygefravaer.jobcenter.rooms import Rooms
 from sygefravaer.jobcenter.verdicts import Citizen
-from sygefravaer.lanes import Status
 from sygefravaer.law import danish_date
 from sygefravaer.store import Tx
 
@@ -86,15 +85,13 @@ class Acts:
         rooms = self._rooms
         answering, sending, doing = rooms.chaos.answering, rooms.pump.busy, rooms.agenda.busy
         async with rooms.store.snapshot() as tx:  # at two instants a message could be neither due nor in flight
-            instants = (await rooms.inbox.due(tx), await rooms.lanes.due(tx))
-            claimed = await rooms.lanes.in_flight(tx)
-            parked, counters = (await rooms.lanes.counts(tx))[Status.PARKED], await rooms.lanes.counters(tx)
-        known = [instant for instant in instants if instant is not None]
+            standing, own = await rooms.lanes.standing(tx), await rooms.inbox.due(tx)
+        known = [instant for instant in (standing.next, own) if instant is not None]
         return {
             "next": to_plain(min(known)) if known else None,
-            "in_flight": max(claimed, sending, rooms.pump.busy) + max(doing, rooms.agenda.busy) + answering,
-            "parked": parked,
-            "counters": counters | {"calls": rooms.chaos.calls, "done": rooms.agenda.done},
+            "in_flight": max(standing.in_flight, sending, rooms.pump.busy) + max(doing, rooms.agenda.busy) + answering,
+            "parked": standing.parked,
+            "counters": standing.counters | {"calls": rooms.chaos.calls, "done": rooms.agenda.done},
         }
 
     # --- what came ---

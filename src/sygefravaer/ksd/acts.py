@@ -27,7 +27,7 @@ from sygefravaer.ksd.opening import Seeding
 from sygefravaer.ksd.overview import Overview
 from sygefravaer.ksd.policy import Policies
 from sygefravaer.ksd.reports import Reports
-from sygefravaer.lanes import Lanes, Pump, Status
+from sygefravaer.lanes import Lanes, Pump
 from sygefravaer.store import Store
 
 LIMIT: Final = 100
@@ -119,14 +119,13 @@ class Acts:
         # due again later, so the pump is asked, before and after.
         answering, busy, doing = self.chaos.answering, self.pump.busy, self.agenda.busy
         async with self.store.snapshot() as tx:  # at two instants a message could be neither due nor in flight
-            instants = (await self.lanes.due(tx), await self.agenda.next_in(tx))
-            counts, counters = await self.lanes.counts(tx), await self.lanes.counters(tx)
-        known = [instant for instant in instants if instant is not None]
+            standing, own = await self.lanes.standing(tx), await self.agenda.next_in(tx)
+        known = [instant for instant in (standing.next, own) if instant is not None]
         return {
             "next": min(known).isoformat() if known else None,
-            "in_flight": max(counts[Status.SENDING], busy, self.pump.busy) + max(doing, self.agenda.busy) + answering,
-            "parked": counts[Status.PARKED],
-            "counters": counters | {"calls": self.chaos.calls, "acts": self.agenda.done},
+            "in_flight": max(standing.in_flight, busy, self.pump.busy) + max(doing, self.agenda.busy) + answering,
+            "parked": standing.parked,
+            "counters": standing.counters | {"calls": self.chaos.calls, "acts": self.agenda.done},
         }
 
     # --- what there is to see ---

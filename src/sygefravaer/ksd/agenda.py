@@ -33,7 +33,7 @@ LATER: Final = timedelta(days=1)
 _DUE: Final = """
 SELECT least(
     (SELECT min(next_at) FROM sag WHERE next_at IS NOT NULL), (SELECT min(due_at) FROM recount)
-) AS due
+) AS due, EXISTS (SELECT FROM held_report) AS held
 """
 _NEXT_CASE: Final = """
 SELECT sags_id FROM sag WHERE next_at <= %(now)s ORDER BY next_at, number LIMIT 1
@@ -75,7 +75,7 @@ class Agenda(Rounds):
         """Give the next instant at which something is due, as a transaction sees it."""
         row = await tx.one(_DUE)
         found: datetime | None = row["due"] if row else None
-        if await self._reports.waiting(tx):
+        if row and row["held"] and not self._reports.holds():
             now = self._clock.now()
             return now if found is None else min(now, found)
         return found

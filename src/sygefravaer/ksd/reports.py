@@ -31,7 +31,6 @@ LOG: Final = logging.getLogger(__name__)
 HELD: Final = "ksd.held_report"
 
 _KEEP: Final = "INSERT INTO held_report (content, came_at) VALUES (%(content)s, %(now)s)"
-_WAITING: Final = "SELECT EXISTS (SELECT FROM held_report) AS waiting"
 _COUNT: Final = "SELECT count(*) AS number FROM held_report"
 _NEXT: Final = "SELECT number, content FROM held_report ORDER BY number LIMIT 1 FOR UPDATE"
 _DROP: Final = "DELETE FROM held_report WHERE number = %(number)s"
@@ -59,13 +58,6 @@ class Reports:
         self._casework = casework
         self._law = law
         self.holds = holds
-
-    async def waiting(self, tx: Tx) -> bool:
-        """Say whether reports wait that may be let in now."""
-        if self.holds():
-            return False
-        row = await tx.one(_WAITING)
-        return bool(row and row["waiting"])
 
     async def held(self, tx: Tx) -> int:
         """Count the reports that are held."""

@@ -303,19 +303,10 @@ class Lanes:
         due: datetime | None = row["due"] if row else None
         return due
 
-    async def in_flight(self, tx: Tx) -> int:
-        """Count what is claimed at this moment."""
-        return (await self.counts(tx))[Status.SENDING]
-
     async def standing(self, tx: Tx) -> Standing:
         """Say how all lanes stand, in one statement: at two instants a message could be neither due nor in flight."""
         row = await tx.one(statements.STANDING, avoid=[])
         return Standing(**(row or {}))
-
-    async def counters(self, tx: Tx) -> dict[str, int]:
-        """Give numbers that only grow: the messages and the attempts that there were. Whatever happens moves one."""
-        row = await tx.one(statements.COUNTERS)
-        return dict(row or {})
 
     async def counts(self, tx: Tx) -> dict[Status, int]:
         """Count what has not ended, by status."""

@@ -369,14 +369,11 @@ SELECT status, count(*) AS number FROM message WHERE status IN ('queued', 'sendi
 UNION ALL
 SELECT 'under_way', count(*) FROM message WHERE repeat_at IS NOT NULL"""
 
-SO_FAR: Final = """
-       (SELECT coalesce(max(message_id), 0) FROM message) AS messages,
-       (SELECT coalesce(max(attempt_id), 0) FROM attempt) AS attempts"""
-
-COUNTERS: Final = f"SELECT {SO_FAR}"
-
 STANDING: Final = f"""{QUEUES}, unsettled AS (
     SELECT count(*) FILTER (WHERE status = 'sending') AS in_flight, count(*) FILTER (WHERE status = 'parked') AS parked
     FROM message WHERE status IN ('queued', 'sending', 'parked')
 )
-SELECT {NEXT} AS next, in_flight, parked, {SO_FAR} FROM unsettled"""
+SELECT {NEXT} AS next, in_flight, parked,
+       (SELECT coalesce(max(message_id), 0) FROM message) AS messages,
+       (SELECT coalesce(max(attempt_id), 0) FROM attempt) AS attempts
+FROM unsettled"""

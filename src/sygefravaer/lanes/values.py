@@ -116,6 +116,11 @@ class Standing:
     messages: int
     attempts: int
 
+    @property
+    def counters(self) -> dict[str, int]:
+        """Give the numbers that only grow; whatever happens moves one."""
+        return {"messages": self.messages, "attempts": self.attempts}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
