@@ -39,6 +39,7 @@ from sygefravaer.contract.messages import (
 from sygefravaer.contract.operations import Service
 from sygefravaer.contract.values import MUNICIPALITIES, Cpr
 
+LONGER = 3  # times as long for what is held against itself at a fifth of the rate
 RATE = 250.0  # calls per second: the burst that the platform is to stand
 
 
@@ -233,10 +234,9 @@ async def main() -> int:
             delivered = await delivering.measure(stand, options.seconds)
         told(delivered)
         say("Measuring what a dead receiver and a bulk sender do to the others")
-        async with Stand(directory / "neighbours", receivers=("ksd", "viborg", "aarhus")) as stand:
-            beside, poured = await neighbours.measure(stand, options.seconds)
-        told(beside)
-        print(f"{'the bulk sender that pours':58}{poured:10.0f}\n", flush=True)
+        async with Stand(directory / "neighbours", receivers=neighbours.RECEIVERS) as stand:
+            beside, poured = await neighbours.measure(stand, LONGER * options.seconds)
+        neighbours.show(beside, poured)
         say("Measuring pages with a history behind them")
         seen = await pages.pages(directory, options.messages)
     print(f"pages of the administration, {options.messages} messages in the database, one after the other")

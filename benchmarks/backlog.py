@@ -2,7 +2,7 @@
 """
 A backlog: how long a receiver that was away takes to get what waited for it, and what the others feel of that.
 
-    python -m benchmarks.backlog [--backlog 150000] [--live 50] [--seconds 30] [--receiver quick|real] [--strict]
+    python -m benchmarks.backlog [--backlog 150000] [--live 50] [--seconds 60] [--receiver quick|real] [--strict]
 
 KSD is down; messages for it are put in lanes by the gateway's own statement, sealed as the gateway seals them. Then KSD
 comes up. Meanwhile live traffic, other cases of the same receiver through the same node, comes at a steady rate; its
@@ -25,7 +25,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID, uuid4
 
-from benchmarks.figures import HEAD, Generator, Measured, Verdict, of, row, run, say
+from benchmarks.figures import HEAD, Generator, Measured, Verdict, of, pooled, row, run, say
 from benchmarks.stand import TO_KSD, Stand, system
 from sygefravaer import audit, soap
 from sygefravaer.delivery import BODY
@@ -38,6 +38,7 @@ DEPTH = 3  # messages per lane
 LIVE = 50.0  # live messages per second
 MINUTES = 10.0
 TWICE = 2.0
+SECONDS = 60.0  # of live traffic without backlog, before and again after: its p99 is what the other is held against
 PIECE = 10.0  # seconds of one piece of live traffic
 CHUNK = 300  # messages per transaction while they are put in
 FILLERS = 2
@@ -73,7 +74,7 @@ async def measure(
     backlog: int,
     *,
     live: float = LIVE,
-    seconds: float = 30.0,
+    seconds: float = SECONDS,
     most: float = SLOWEST * MINUTES * 60,
     receiver: str = "quick",
 ) -> Drained:
@@ -155,12 +156,7 @@ class Traffic:
 
     def seen(self, when: str) -> Measured:
         """Give what the senders saw."""
-        return of(
-            f"live, a send to its receipt, {when}",
-            [latency for piece in self._pieces for latency in piece["latencies"]],
-            seconds=self._seconds,
-            errors=sum(piece["errors"] for piece in self._pieces),
-        )
+        return pooled(f"live, a send to its receipt, {when}", self._pieces)
 
     async def settled(self, when: str) -> Measured:
         """Give what the gateway's table says; what has not been delivered is an error."""
@@ -171,11 +167,8 @@ class Traffic:
             for (value,) in await self._stand.ask(_SETTLED, sender=system("viborg"), since=since, until=until):
                 errors += value is None
                 took += [] if value is None else [float(value)]
-        return of(f"live, accepted to delivered, {when}", took, seconds=self._seconds, errors=errors)
-
-    @property
-    def _seconds(self) -> float:
-        return sum(piece["seconds"] for piece in self._pieces)
+        seconds = sum(piece["seconds"] for piece in self._pieces)
+        return of(f"live, accepted to delivered, {when}", took, seconds=seconds, errors=errors)
 
 
 async def _drain(stand: Stand, backlog: int, begin: float, most: float) -> tuple[int, float]:
@@ -295,7 +288,9 @@ async def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.backlog", description=__doc__.split("\n")[1])
     parser.add_argument("--backlog", type=int, default=BACKLOG, help=f"how many messages wait ({BACKLOG})")
     parser.add_argument("--live", type=float, default=LIVE, help=f"live messages per second ({LIVE:.0f})")
-    parser.add_argument("--seconds", type=float, default=30.0, help="how long live traffic runs without backlog (30)")
+    parser.add_argument(
+        "--seconds", type=float, default=SECONDS, help=f"how long live traffic runs without backlog ({SECONDS:.0f})"
+    )
     parser.add_argument("--concurrency", type=int, help="another `delivery.concurrency` of the gateway")
     parser.add_argument("--receiver", choices=("quick", "real"), default="quick", help="what kind of receiver (quick)")
     parser.add_argument("--strict", action="store_true", help="exit 1 when a target is not reached")

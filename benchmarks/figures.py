@@ -84,6 +84,16 @@ def of(
     )
 
 
+def pooled(what: str, results: Sequence[dict]) -> Measured:
+    """Make one line of several runs of the load generator, as if they were one."""
+    return of(
+        what,
+        [latency for result in results for latency in result["latencies"]],
+        seconds=sum(result["seconds"] for result in results),
+        errors=sum(result["errors"] for result in results),
+    )
+
+
 class Generator:
     """One run of the load generator, in a process of its own; see `benchmarks.load` for its job."""
 

@@ -2,22 +2,25 @@
 """
 What one does to the others: a receiver that is dead, and a sender that pours.
 
+    python -m benchmarks.neighbours [--seconds 15] [--strict]
+
 KSD sends to both jobcentres at a steady rate. Viborg is well, then takes everything and answers nothing, then refuses
 connections; Aarhus' latencies are held against those of the same load while Viborg was well. Then Aarhus sends to KSD
 at a steady rate, alone and while Viborg sends as fast as it is answered. Every part of a round begins with empty lanes
-and nodes that know nothing of any receiver; of several rounds the median counts.
+and nodes that know nothing of any receiver. What counts is the p99 over the calls of all rounds: the slowest hundredth
+of one round is a handful of calls.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
+import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
-from statistics import median
 
-from benchmarks.figures import Generator, Measured, Verdict, load, say
+from benchmarks.figures import HEAD, Generator, Measured, Verdict, pooled, row, run, say
 from benchmarks.stand import TO_JOBCENTER, TO_KSD, Stand
 from sygefravaer.sandbox.parts import AARHUS
 
@@ -25,6 +28,7 @@ RATE = 50.0  # messages per second to each receiver, and of the single sender
 DEAD_CONNECTIONS = 200  # callers who can wait for the dead one at a time: at 50/s they are used up in four seconds
 BULK_CONNECTIONS = 16
 ROUNDS = 3
+SECONDS = 15.0  # of each part of a round
 LEAD = 1.0  # seconds that the neighbour has a start
 MORE = 1.2  # a dead receiver raises the others' p99 to this at most
 TWICE = 2.0  # a bulk sender raises a single sender's p99 to this at most
@@ -36,6 +40,7 @@ ALONE, WELL, SILENT, REFUSES = (
     "to Aarhus, while Viborg refuses",
 )
 SENDERS = SINGLE, BESIDE = "from Aarhus, nobody else", "from Aarhus, while Viborg pours"
+RECEIVERS = ("ksd", "viborg", "aarhus")
 PARTS = (ALONE, WELL, SILENT, REFUSES, SINGLE, BESIDE)
 
 
@@ -43,8 +48,15 @@ async def measure(
     stand: Stand, seconds: float, *, rate: float = RATE, rounds: int = ROUNDS, parts: Sequence[str] = PARTS
 ) -> tuple[list[Measured], float]:
     """Give a line for each neighbour, and how many messages per second the bulk sender got through."""
-    found: dict[str, list[Measured]] = {}
-    poured: list[float] = []
+    found: dict[str, list[dict]] = {}
+    poured: list[dict] = []
+
+    async def load(what: str, **job: object) -> None:
+        say(f"  {what}")
+        generator = Generator(stand.directory, **job)
+        await generator.start()
+        found.setdefault(what, []).append(await generator.result())
+
     at = {"seconds": seconds, "rate": rate}
     one = at | stand.job("ksd", TO_JOBCENTER, AARHUS)
     other = (
@@ -64,16 +76,17 @@ async def measure(
             await _viborg(stand, what)
             await stand.reset()
             async with _beside(stand.directory, None if what == ALONE else other):
-                found.setdefault(what, []).append(await load(what, stand.directory, **one))
+                await load(what, **one)
         await _viborg(stand, WELL)
         for what in (part for part in parts if part in SENDERS):
             await stand.reset()
             async with _beside(stand.directory, bulk if what == BESIDE else None) as pouring:
-                found.setdefault(what, []).append(await load(what, stand.directory, **single))
+                await load(what, **single)
                 if pouring is not None:
-                    result = await pouring.result()
-                    poured.append(result["calls"] / result["seconds"])
-    return [_median(what, lines) for what, lines in found.items()], median(poured) if poured else 0.0
+                    poured.append(await pouring.result())
+    seconds_poured = sum(result["seconds"] for result in poured)
+    pour = sum(result["calls"] for result in poured) / seconds_poured if poured else 0.0
+    return [pooled(what, results) for what, results in found.items()], pour
 
 
 def judge(lines: list[Measured]) -> list[Verdict]:
@@ -120,7 +133,29 @@ async def _beside(directory: Path, job: dict | None) -> AsyncIterator[Generator 
         await generator.end()
 
 
-def _median(what: str, lines: list[Measured]) -> Measured:
-    """Give the median of each figure, and all errors."""
-    columns = {name: median(getattr(line, name) for line in lines) for name in ("rate", "p50", "p95", "p99")}
-    return replace(lines[0], what=what, errors=sum(line.errors for line in lines), **columns)
+def show(lines: list[Measured], poured: float) -> None:
+    """Print what has been measured."""
+    for line in lines:
+        print(row(line))
+    print(f"{'the bulk sender that pours':58}{poured:10.0f}\n", flush=True)
+
+
+async def main() -> int:
+    """Measure, print, and give the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.neighbours", description=__doc__.split("\n")[1])
+    parser.add_argument("--seconds", type=float, default=SECONDS, help=f"of each part of a round ({SECONDS:.0f})")
+    parser.add_argument("--strict", action="store_true", help="exit 1 when a target is not reached")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="sygefravaer-neighbours-") as name:
+        async with Stand(Path(name) / "neighbours", receivers=RECEIVERS) as stand:
+            lines, poured = await measure(stand, options.seconds)
+    print(HEAD)
+    show(lines, poured)
+    verdicts = judge(lines)
+    for verdict in verdicts:
+        print(verdict)
+    return int(options.strict and not all(verdict.reached for verdict in verdicts))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 import pytest_asyncio
 from benchmarks import backlog, costs, delivering, machine, neighbours, pages, pouring, soak
-from benchmarks.figures import Measured
+from benchmarks.figures import Measured, pooled
 from benchmarks.stand import Stand
 
 MESSAGES = 40
@@ -137,6 +137,17 @@ async def test_a_backlog_drains_beside_live_traffic(stand):
     assert not found.settled[0].errors + found.settled[1].errors
     late = replace(found, seconds=backlog.MINUTES * 60)
     assert [late.rate, backlog.judge(late)[0].reached] == [pytest.approx(MESSAGES / 600), False]
+
+
+def test_runs_of_a_load_are_taken_together():
+    """The slowest hundredth of all calls, not of the run in which they were."""
+    slow = {"latencies": [1.0] * 97 + [9.0] * 3, "seconds": 1.0, "errors": 2}
+    well = {"latencies": [1.0] * 300, "seconds": 3.0, "errors": 0}
+
+    line = pooled("both", [slow, well])
+
+    assert (line.p99, line.rate, line.calls, line.errors) == (1.0, 100.0, 400, 2)
+    assert pooled("one", [slow]).p99 == 9.0
 
 
 @pytest.mark.asyncio(loop_scope="module")
