@@ -24,7 +24,7 @@ AT_A_TIME: Final = 6  # calls of one sender between door and commit; fewer than 
 MOST: Final = 32  # messages of one sender to one receiver under way
 KEPT: Final = 1000  # crowds whose pace is remembered
 BESIDE: Final = 30.0  # seconds after the last message of another sender for which one is not alone
-COURTESY: Final = 0.008  # seconds at most for which a message that nobody waits for lets callers go first
+COURTESY: Final = 0.016  # seconds at most for which a message that nobody waits for lets callers go first
 WAIT: Final = 1.0  # seconds that a message waits for a place; then it goes on without: a receiver may be slow
 
 
