@@ -20,14 +20,13 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID, uuid4
 
 from benchmarks import accepting, delivering, machine, neighbours, pages
-from benchmarks.figures import HEAD, Measured, Verdict, load, row, run, say
+from benchmarks.figures import HEAD, Measured, Verdict, judged, load, row, run, say, told
 from benchmarks.stand import Stand
 from sygefravaer import soap
 from sygefravaer.contract import codec
@@ -208,12 +207,6 @@ def show(costs: tuple[float, float], lines: list[Measured], accepted: dict[str, 
     print(f"{'pgbench, the same rows, 8 connections':58}{accepted['pgbench']:10.0f}")
 
 
-def told(lines: Iterable[Measured]) -> None:
-    """Print what has been measured."""
-    for line in lines:
-        print(row(line), flush=True)
-
-
 async def main() -> int:
     """Measure everything, print it, and give the exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.split("\n")[1])
@@ -243,9 +236,7 @@ async def main() -> int:
     told(seen)
     print()
     verdicts = [*judge(lines, accepted), *delivering.judge(delivered), *neighbours.judge(beside), *pages.judge(seen)]
-    for verdict in verdicts:
-        print(verdict)
-    return int(options.strict and not all(verdict.reached for verdict in verdicts))
+    return judged(verdicts, strict=options.strict)
 
 
 def _free_port() -> int:

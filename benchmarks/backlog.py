@@ -25,7 +25,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID, uuid4
 
-from benchmarks.figures import HEAD, Generator, Measured, Verdict, of, pooled, row, run, say
+from benchmarks.figures import HEAD, Generator, Measured, Verdict, judged, of, pooled, run, say, told
 from benchmarks.stand import TO_KSD, Stand, system
 from sygefravaer import audit, soap
 from sygefravaer.delivery import BODY
@@ -301,14 +301,10 @@ async def main() -> int:
             found = await measure(
                 stand, options.backlog, live=options.live, seconds=options.seconds, receiver=options.receiver
             )
-    verdicts = judge(found)
     print(HEAD)
-    for line in (*found.seen, *found.settled):
-        print(row(line))
+    told((*found.seen, *found.settled))
     print()
-    for verdict in verdicts:
-        print(verdict)
-    return int(options.strict and not all(verdict.reached for verdict in verdicts))
+    return judged(judge(found), strict=options.strict)
 
 
 if __name__ == "__main__":

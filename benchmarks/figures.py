@@ -7,8 +7,8 @@ import asyncio
 import json
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import NoReturn
@@ -128,14 +128,31 @@ class Generator:
         await self._process.communicate()
 
 
-async def load(what: str, directory: Path, **job: object) -> Measured:
-    """Run the load generator once."""
+async def generated(what: str, directory: Path, **job: object) -> dict:
+    """Run the load generator once; give what it found."""
     say(f"  {what}")
     generator = Generator(directory, **job)
     await generator.start()
-    found = await generator.result()
-    since = datetime.fromisoformat(found["since"])
-    return of(what, found["latencies"], seconds=found["seconds"], errors=found["errors"], since=since)
+    return await generator.result()
+
+
+async def load(what: str, directory: Path, **job: object) -> Measured:
+    """Run the load generator once."""
+    found = await generated(what, directory, **job)
+    return replace(pooled(what, [found]), since=datetime.fromisoformat(found["since"]))
+
+
+def told(lines: Iterable[Measured]) -> None:
+    """Print what has been measured."""
+    for line in lines:
+        print(row(line), flush=True)
+
+
+def judged(verdicts: Sequence[Verdict], *, strict: bool) -> int:
+    """Print what was held against the targets; give the exit code."""
+    for verdict in verdicts:
+        print(verdict)
+    return int(strict and not all(verdict.reached for verdict in verdicts))
 
 
 def run(main: Callable[[], Awaitable[int]]) -> NoReturn:

@@ -20,7 +20,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from benchmarks.figures import HEAD, Generator, Measured, Verdict, pooled, row, run, say
+from benchmarks.figures import HEAD, Generator, Measured, Verdict, generated, judged, pooled, run, say, told
 from benchmarks.stand import TO_JOBCENTER, TO_KSD, Stand
 from sygefravaer.sandbox.parts import AARHUS
 
@@ -52,10 +52,7 @@ async def measure(
     poured: list[dict] = []
 
     async def load(what: str, **job: object) -> None:
-        say(f"  {what}")
-        generator = Generator(stand.directory, **job)
-        await generator.start()
-        found.setdefault(what, []).append(await generator.result())
+        found.setdefault(what, []).append(await generated(what, stand.directory, **job))
 
     at = {"seconds": seconds, "rate": rate}
     one = at | stand.job("ksd", TO_JOBCENTER, AARHUS)
@@ -135,8 +132,7 @@ async def _beside(directory: Path, job: dict | None) -> AsyncIterator[Generator 
 
 def show(lines: list[Measured], poured: float) -> None:
     """Print what has been measured."""
-    for line in lines:
-        print(row(line))
+    told(lines)
     print(f"{'the bulk sender that pours':58}{poured:10.0f}\n", flush=True)
 
 
@@ -151,10 +147,7 @@ async def main() -> int:
             lines, poured = await measure(stand, options.seconds)
     print(HEAD)
     show(lines, poured)
-    verdicts = judge(lines)
-    for verdict in verdicts:
-        print(verdict)
-    return int(options.strict and not all(verdict.reached for verdict in verdicts))
+    return judged(judge(lines), strict=options.strict)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from uuid import UUID, uuid4
 import aiohttp
 
 from benchmarks import filling
-from benchmarks.figures import Verdict, of, row, run, say
+from benchmarks.figures import Verdict, judged, of, run, say, told
 from sygefravaer.admin import accounts
 from sygefravaer.admin.access import COOKIE
 from sygefravaer.admin.accounts import Role
@@ -214,12 +214,8 @@ async def main() -> int:
     with tempfile.TemporaryDirectory(prefix="sygefravaer-pages-") as name:
         lines = await pages(Path(name), options.messages)
     print(f"{options.messages} messages in the database, bodies sealed; one page after the other\n")
-    for line in lines:
-        print(row(line))
-    verdicts = judge(lines)
-    for verdict in verdicts:
-        print(verdict)
-    return int(options.strict and not all(verdict.reached for verdict in verdicts))
+    told(lines)
+    return judged(judge(lines), strict=options.strict)
 
 
 if __name__ == "__main__":

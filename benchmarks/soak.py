@@ -32,7 +32,7 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks import pouring
-from benchmarks.figures import Verdict, load, run, say
+from benchmarks.figures import Verdict, judged, load, run, say
 from benchmarks.stand import TO_KSD, Stand, system
 
 MESSAGES = 1_000_000
@@ -337,9 +337,7 @@ async def main() -> int:
     )
     print(f"the receiver alone takes {found.ceiling:.0f}/s; seed {found.seed}")
     print(f"{found.copies} copies, {found.repeats} repeats, a node killed after {found.crashed_at}\n")
-    for verdict in verdicts:
-        print(verdict)
-    return int(options.strict and not all(verdict.reached for verdict in verdicts))
+    return judged(verdicts, strict=options.strict)
 
 
 if __name__ == "__main__":

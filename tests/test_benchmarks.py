@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 import pytest_asyncio
 from benchmarks import backlog, costs, delivering, machine, neighbours, pages, pouring, soak
-from benchmarks.figures import Measured, pooled
+from benchmarks.figures import Measured, Verdict, judged, pooled
 from benchmarks.stand import Stand
 
 MESSAGES = 40
@@ -148,6 +148,15 @@ def test_runs_of_a_load_are_taken_together():
 
     assert (line.p99, line.rate, line.calls, line.errors) == (1.0, 100.0, 400, 2)
     assert pooled("one", [slow]).p99 == 9.0
+
+
+def test_a_missed_target_is_an_error_when_that_is_asked_for(capsys):
+    """One of two is enough; each is printed."""
+    reached, missed = (Verdict(what=f"it {kept}", found="1", wanted="2", reached=kept) for kept in (True, False))
+
+    assert [judged([reached], strict=True), judged([reached, missed], strict=True)] == [0, 1]
+    assert judged([missed], strict=False) == 0
+    assert capsys.readouterr().out.count("NOT REACHED") == 2
 
 
 @pytest.mark.asyncio(loop_scope="module")

@@ -3,6 +3,7 @@
 
 import asyncio
 from datetime import timedelta
+from uuid import uuid4
 
 import pytest
 
@@ -44,6 +45,23 @@ async def asked(it, lanes, *, then=None):
         return await it.act("due")
     finally:
         lanes.reader = None
+
+
+async def test_a_lane_that_another_holds_is_in_flight_though_it_ends_while_one_looks(play):
+    """Held and then handed back is not neither due nor in flight."""
+    lanes = Interrupted()
+    async with play(lanes=lanes) as it:
+        await it.jobcenter.stop()  # another process than the one that is asked carries the lane
+        await it.tell(it.m1(sag()))
+        async with it.store.tx() as tx:
+            (held,) = await lanes.claim(tx, uuid4(), now=it.clock.now())
+
+        async def hand_back() -> None:
+            async with it.store.tx() as tx:
+                assert await lanes.release(tx, held, next_at=it.clock.now() + timedelta(hours=1))
+
+        assert (await asked(it, lanes, then=hand_back))["in_flight"] == len(held.messages)
+        assert (await asked(it, lanes))["in_flight"] == 0
 
 
 async def test_what_is_put_in_a_lane_while_one_looks_is_due(play):
