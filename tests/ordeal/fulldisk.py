@@ -51,9 +51,9 @@ class OnDisk(EmbeddedServer):
         """What the server has written to its log."""
         return (self._home / "log").read_text(encoding="utf-8", errors="replace")
 
-    def _command(self, command: list[str]) -> subprocess.CompletedProcess[bytes]:
+    def _command(self, command: list[str], complaints: int = subprocess.DEVNULL) -> subprocess.CompletedProcess[bytes]:
         settings = [f"{name}={value}" for name, value in self._disk.environment.items()]
-        return super()._command(["/usr/bin/env", *settings, *command] if settings else command)
+        return super()._command(["/usr/bin/env", *settings, *command] if settings else command, complaints)
 
 
 class Shelf(Street):
