@@ -265,7 +265,8 @@ class Delivery:
                 return await self._move(claim, message, found.route)
             begun = monotonic()
             outcome = _stuck(found.stuck) if found.route is None else await self._attempt(message, found.route)
-            carried = await self._settle(claim, message, outcome, took=monotonic() - begun)
+            took = monotonic() - begun
+            carried = await self._settle(claim, message, outcome, took=took, awaited=way is not None)
             if carried is None or carried.status in {Status.QUEUED, Status.PARKED}:
                 break
         return carried
@@ -325,9 +326,14 @@ class Delivery:
         return outcome
 
     async def _settle(
-        self, claim: Claim, message: Stored, outcome: Outcome, *, took: float | None = None
+        self, claim: Claim, message: Stored, outcome: Outcome, *, took: float | None = None, awaited: bool = True
     ) -> Stored | None:
-        """Write down what came of an attempt; None when the message was somebody else's by then."""
+        """
+        Write down what came of an attempt; None when the message was somebody else's by then.
+
+        That a message was delivered which nobody waits for shares a flush with what commits next, the worker's next
+        claim at the latest. Lost in a crash of the database server, it goes again, with all that was lost behind it.
+        """
         now = self._clock.now()
         receipt, detail, wanted = None, _safe(outcome.detail), STATUS_OF[outcome.kind]
         if wanted is Status.QUEUED and self._lanes.schedule.give_up(message.first_attempt_at or now, now):
@@ -362,6 +368,7 @@ class Delivery:
                 took=took,
                 trail=trail,
                 behind=lambda: self._behind.add(claim.lane_id),
+                loosely=wanted is Status.DELIVERED and not awaited,
             )
             if status is Status.REFUSED:
                 await owe(tx, message, now)

@@ -157,6 +157,7 @@ class Lanes:
         took: float | None = None,
         trail: Trail | None = None,
         behind: Callable[[], None] | None = None,
+        loosely: bool = False,
     ) -> Status | None:
         """
         Say what came of sending `message`, in so many seconds, and write `trail` with it; give the status it has now.
@@ -164,7 +165,8 @@ class Lanes:
         QUEUED is a failure: the message and those behind it wait for the back-off, or a person (PARKED) after five
         days. The claim ends with its last message, a failure or a parking. None: the claim was somebody else's by
         then, or the message was settled; nothing changed but the attempt log. `behind` is called when the claim has
-        ended and something is left in the lane, whoever accepted it.
+        ended and something is left in the lane, whoever accepted it. `loosely` does not wait for the disk, for all of
+        the transaction: a crash of the database server before the next commit that waits makes the outcome unknown.
         """
         check_move(Status.SENDING, status)
         failed = status is Status.QUEUED
@@ -194,7 +196,8 @@ class Lanes:
             "now": now,
         }
         body = statements.SETTLE if last or status not in OPEN else statements.SETTLE + statements.SETTLE_BACK
-        row = await _carried(tx, body, statements.SETTLE_END, params, trail)
+        end = statements.SETTLE_LOOSELY if loosely else statements.SETTLE_END
+        row = await _carried(tx, body, end, params, trail)
         if row["behind"] and behind is not None:
             behind()
         return None if row["stale"] else status

@@ -267,6 +267,9 @@ SELECT %(message_id)s, %(municipality_cvr)s, %(owner)s, %(now)s, %(status)s, NOT
        %(took)s, %(again_at)s
 RETURNING stale, %(ends)s AND coalesce((SELECT open > 0 FROM held), false) AS behind"""
 
+# The commit does not wait for the disk: it is there with the next one that does.
+SETTLE_LOOSELY: Final = SETTLE_END + ", set_config('synchronous_commit', 'off', true)"
+
 RELEASE: Final = """
 WITH held AS (
     UPDATE lane SET owner = NULL, token = NULL, lease_until = NULL, next_at = %(next_at)s
