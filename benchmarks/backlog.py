@@ -2,7 +2,7 @@
 """
 A backlog: how long a receiver that was away takes to get what waited for it, and what the others feel of that.
 
-    python -m benchmarks.backlog [--backlog 150000] [--live 50] [--seconds 60] [--receiver quick|real] [--strict]
+    python -m benchmarks.backlog [--backlog 150000] [--live 50] [--seconds 120] [--receiver quick|real] [--strict]
 
 KSD is down; messages for it are put in lanes by the gateway's own statement, sealed as the gateway seals them. Then KSD
 comes up. Meanwhile live traffic, other cases of the same receiver through the same node, comes at a steady rate; its
@@ -38,7 +38,7 @@ DEPTH = 3  # messages per lane
 LIVE = 50.0  # live messages per second
 MINUTES = 10.0
 TWICE = 2.0
-SECONDS = 60.0  # of live traffic without backlog, before and again after: its p99 is what the other is held against
+SECONDS = 120.0  # of live traffic without backlog, before and again after: its p99 is what the other is held against
 PIECE = 10.0  # seconds of one piece of live traffic
 CHUNK = 300  # messages per transaction while they are put in
 FILLERS = 2

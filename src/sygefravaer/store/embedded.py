@@ -30,13 +30,15 @@ _SUPERUSER: Final = "postgres"
 _PROC: Final = Path("/proc")
 _START_PATIENCE: Final = 30.0  # seconds: recovery after a crash is part of a start
 
+# Of the buffers only what is used takes memory. With 128 MB a busy hour did not fit: what was written was pushed out to
+# the disk that the log is flushed to, again and again, and vacuum waited for both.
 _SETTINGS: Final = """\
 # Written at every start; changes here are lost.
 listen_addresses = ''
 unix_socket_directories = '{socket}'
 unix_socket_permissions = 0777
 max_connections = 200
-shared_buffers = 128MB
+shared_buffers = 512MB
 password_encryption = scram-sha-256
 fsync = on
 synchronous_commit = on
