@@ -140,10 +140,22 @@ async def test_copies_that_come_while_the_first_is_applied_wait_and_get_its_rece
 
 async def test_a_copy_that_waited_for_one_that_failed_is_applied_itself(store, ledger, call):
     """The first broke: the second is the first one now."""
-    first = asyncio.create_task(ledger.once(call, effect(call, error=ZeroDivisionError(), wait=0.1)))
+    begun, breaks = asyncio.Event(), asyncio.Event()
+
+    async def breaking(tx):
+        await tx.run("INSERT INTO effect VALUES (%(b)s)", b=call.besked_id)
+        begun.set()
+        await breaks.wait()
+        raise ZeroDivisionError
+
+    first = asyncio.create_task(ledger.once(call, breaking))
+    async with asyncio.timeout(10):
+        await begun.wait()
+    second = asyncio.create_task(ledger.once(call, effect(call)))
     await asyncio.sleep(0.03)
-    second = await ledger.once(call, effect(call))
+    assert not second.done()
+    breaks.set()
 
     with pytest.raises(ZeroDivisionError):
         await first
-    assert (code(second), await effects(store)) == ("OK", 1)
+    assert (code(await second), await effects(store)) == ("OK", 1)
