@@ -11,6 +11,7 @@ import pytest
 
 from corridor import Corridor, besked_id, message
 from switching import OLD, down, later, refuse
+from sygefravaer import audit
 from sygefravaer import lanes as room
 from sygefravaer.lanes import Entry, Lanes, Status
 from sygefravaer.store import EmbeddedServer, Store, migrate
@@ -73,6 +74,27 @@ async def test_a_refusal_waits_for_the_disk(corridor, loosely):
     assert loosely
     assert not any(loose for _, loose in loosely)
     assert Status.DELIVERED not in dict(loosely)
+
+
+async def test_whoever_asks_again_is_told_after_a_commit_that_waits_for_the_disk(corridor, loosely, monkeypatch):
+    """It takes the loose outcome along: what a sender was told no crash takes back."""
+    real, noted = audit.record, []
+
+    async def record(tx, event, **more):
+        noted.append((event, more.get("loosely", False)))
+        return await real(tx, event, **more)
+
+    monkeypatch.setattr(audit, "record", record)
+    await down(corridor, OLD)
+    one = message(EVENT)
+    assert (await corridor.send(EVENT, one)).code == "G006"
+    await corridor.receivers[OLD].server.start()
+    await later(corridor, timedelta(minutes=1))
+    assert loosely[-1] == (Status.DELIVERED, True)
+
+    del noted[:]
+    assert (await corridor.send(EVENT, one)).kode == "OK"
+    assert (audit.Event.MESSAGE_REPEATED, False) in noted
 
 
 # --- the database ---

@@ -350,6 +350,7 @@ class Gateway:
         if known.digest != parcel.digest:
             raise grant.ended or Refused("G002", "Hoved/BeskedID")
         failpoint.reach("repeat.before_record")
+        # Waits for the disk, and with it the outcome that is about to be told: what was told no crash takes back.
         await audit.record(tx, Event.MESSAGE_REPEATED, now=now, **_about(passage))
         failpoint.reach("repeat.after_record")
         return Kept(parcel=parcel, message=known)
