@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MPL-2.0
-"""What lies in the lanes lets callers go first, and costs no more than it must: a lane's way is asked for once."""
+"""What lies in the lanes lets callers go first, and costs no more than it must: a lane's way is asked for once, a flush is shared."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from uuid import uuid4
 import pytest
 
 from corridor import Corridor, besked_id, fine, message
-from switching import NEW, OLD, change, down, later
+from switching import NEW, OLD, change, down, later, refuse
+from sygefravaer import audit
 from sygefravaer.delivery import Callers, ways
-from sygefravaer.lanes import Lanes
+from sygefravaer.lanes import Lanes, Status
 
 EVENT = "SendHaendelseSygefravaerssag"
 LONG = 60.0  # seconds; longer than any test takes
@@ -150,3 +151,67 @@ async def test_a_change_counts_for_what_follows_later(corridor, monkeypatch):
 
     assert corridor.receivers[OLD].came == [besked_id(sent[0])]
     assert corridor.receivers[NEW].came == [besked_id(sent[1])]
+
+
+# --- a flush for several ---
+
+
+@pytest.fixture
+def loosely(monkeypatch):
+    """Note of each settlement what it said and whether it waited for the disk."""
+    real, noted = Lanes.settle, []
+
+    async def settle(self, tx, claim, stored, **more):
+        noted.append((more["status"], more["loosely"]))
+        return await real(self, tx, claim, stored, **more)
+
+    monkeypatch.setattr(Lanes, "settle", settle)
+    return noted
+
+
+async def test_only_what_nobody_waits_for_and_was_delivered_is_settled_loosely(corridor, loosely):
+    """A caller's own message waits for the disk, and so does whatever a person or a sender is told of."""
+    await corridor.send(EVENT, message(EVENT))
+    assert loosely == [(Status.DELIVERED, False)]
+
+    sent = await waiting(corridor, 2)
+    assert set(loosely[1:]) == {(Status.QUEUED, False)}
+
+    del loosely[:]
+    await later(corridor, timedelta(minutes=1))
+    assert loosely == [(Status.DELIVERED, True)] * 2
+    assert corridor.receivers[OLD].came[-2:] == [besked_id(each) for each in sent]
+
+
+async def test_a_refusal_waits_for_the_disk(corridor, loosely):
+    """Its sender is told, and is owed the word until it has been."""
+    await down(corridor, OLD)
+    await corridor.send(EVENT, message(EVENT))
+    corridor.receivers[OLD].raw = refuse
+    await corridor.receivers[OLD].server.start()
+    del loosely[:]
+    await later(corridor, timedelta(minutes=1))
+    assert loosely
+    assert not any(loose for _, loose in loosely)
+    assert Status.DELIVERED not in dict(loosely)
+
+
+async def test_whoever_asks_again_is_told_after_a_commit_that_waits_for_the_disk(corridor, loosely, monkeypatch):
+    """It takes the loose outcome along: what a sender was told no crash takes back."""
+    real, noted = audit.record, []
+
+    async def record(tx, event, **more):
+        noted.append((event, more.get("loosely", False)))
+        return await real(tx, event, **more)
+
+    monkeypatch.setattr(audit, "record", record)
+    await down(corridor, OLD)
+    one = message(EVENT)
+    assert (await corridor.send(EVENT, one)).code == "G006"
+    await corridor.receivers[OLD].server.start()
+    await later(corridor, timedelta(minutes=1))
+    assert loosely[-1] == (Status.DELIVERED, True)
+
+    del noted[:]
+    assert (await corridor.send(EVENT, one)).kode == "OK"
+    assert (audit.Event.MESSAGE_REPEATED, False) in noted

@@ -1,17 +1,14 @@
 # SPDX-License-Identifier: MPL-2.0
-"""That a message was delivered which nobody waits for commits with what comes next, and a crash leaves an order."""
+"""What is settled without waiting for the disk commits with what comes next, and a crash leaves an order."""
 
 from __future__ import annotations
 
 import secrets
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
 import pytest
 
-from corridor import Corridor, besked_id, message
-from switching import OLD, down, later, refuse
-from sygefravaer import audit
 from sygefravaer import lanes as room
 from sygefravaer.lanes import Entry, Lanes, Status
 from sygefravaer.store import EmbeddedServer, Store, migrate
@@ -19,85 +16,6 @@ from sygefravaer.store import EmbeddedServer, Store, migrate
 EVENT = "SendHaendelseSygefravaerssag"
 NOW = datetime(2026, 3, 2, 9, tzinfo=UTC)
 ME = UUID(int=1)
-
-
-@pytest.fixture
-async def corridor(make_store, vault, clock, pki):
-    store = await make_store("agreements", "audit", "lanes", "delivery", size=8)
-    async with Corridor(store, vault, clock, pki, budget=3, timeout=5.0, lanes=Lanes(jitter=lambda: 1.0)) as made:
-        made.work()
-        yield made
-
-
-@pytest.fixture
-def loosely(monkeypatch):
-    """Note of each settlement what it said and whether it waited for the disk."""
-    real, noted = Lanes.settle, []
-
-    async def settle(self, tx, claim, stored, **more):
-        noted.append((more["status"], more["loosely"]))
-        return await real(self, tx, claim, stored, **more)
-
-    monkeypatch.setattr(Lanes, "settle", settle)
-    return noted
-
-
-async def test_only_what_nobody_waits_for_and_was_delivered_is_settled_loosely(corridor, loosely):
-    """A caller's own message waits for the disk, and so does whatever a person or a sender is told of."""
-    await corridor.send(EVENT, message(EVENT))
-    assert loosely == [(Status.DELIVERED, False)]
-
-    case = uuid4()
-    sent = [message(EVENT, NemrefusionsID=case) for _ in range(2)]
-    await down(corridor, OLD)
-    for each in sent:
-        await corridor.send(EVENT, each)
-    del loosely[:]
-    await later(corridor, timedelta(minutes=1))
-    assert set(loosely) == {(Status.QUEUED, False)}
-
-    await corridor.receivers[OLD].server.start()
-    del loosely[:]
-    await later(corridor, timedelta(hours=1))
-    assert loosely == [(Status.DELIVERED, True)] * 2
-    assert corridor.receivers[OLD].came[-2:] == [besked_id(each) for each in sent]
-
-
-async def test_a_refusal_waits_for_the_disk(corridor, loosely):
-    """Its sender is told, and is owed the word until it has been."""
-    await down(corridor, OLD)
-    await corridor.send(EVENT, message(EVENT))
-    corridor.receivers[OLD].raw = refuse
-    await corridor.receivers[OLD].server.start()
-    del loosely[:]
-    await later(corridor, timedelta(minutes=1))
-    assert loosely
-    assert not any(loose for _, loose in loosely)
-    assert Status.DELIVERED not in dict(loosely)
-
-
-async def test_whoever_asks_again_is_told_after_a_commit_that_waits_for_the_disk(corridor, loosely, monkeypatch):
-    """It takes the loose outcome along: what a sender was told no crash takes back."""
-    real, noted = audit.record, []
-
-    async def record(tx, event, **more):
-        noted.append((event, more.get("loosely", False)))
-        return await real(tx, event, **more)
-
-    monkeypatch.setattr(audit, "record", record)
-    await down(corridor, OLD)
-    one = message(EVENT)
-    assert (await corridor.send(EVENT, one)).code == "G006"
-    await corridor.receivers[OLD].server.start()
-    await later(corridor, timedelta(minutes=1))
-    assert loosely[-1] == (Status.DELIVERED, True)
-
-    del noted[:]
-    assert (await corridor.send(EVENT, one)).kode == "OK"
-    assert (audit.Event.MESSAGE_REPEATED, False) in noted
-
-
-# --- the database ---
 
 
 def entry(case):

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from sygefravaer.audit.chain import TYPES, signature
 from sygefravaer.audit.events import Event
-from sygefravaer.store import Trail, Tx
+from sygefravaer.store import LOOSELY, Trail, Tx
 
 MIGRATIONS: Final = (
     """
@@ -96,9 +96,7 @@ _INSERT: Final = (
     f"SELECT {', '.join(f'%(audit_{name})s::{kind}' for name, kind in TYPES.items())}, %(audit_mac)s::bytea FROM gate"
 )
 _RECORD: Final = f"WITH gate AS (SELECT) {_INSERT} RETURNING audit_id"
-_RECORD_LOOSELY: Final = (
-    f"WITH gate AS (SELECT set_config('synchronous_commit', 'off', true)) {_INSERT} RETURNING audit_id"
-)
+_RECORD_LOOSELY: Final = f"WITH gate AS (SELECT {LOOSELY}) {_INSERT} RETURNING audit_id"
 
 
 def trail(

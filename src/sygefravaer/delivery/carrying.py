@@ -331,8 +331,7 @@ class Delivery:
         """
         Write down what came of an attempt; None when the message was somebody else's by then.
 
-        That a message was delivered which nobody waits for shares a flush with what commits next, the worker's next
-        claim at the latest. Lost in a crash of the database server, it goes again, with all that was lost behind it.
+        Delivered with nobody waiting, it need not wait for the disk: what a crash loses of it goes again.
         """
         now = self._clock.now()
         receipt, detail, wanted = None, _safe(outcome.detail), STATUS_OF[outcome.kind]

@@ -11,6 +11,7 @@ from dataclasses import fields
 from typing import Final
 
 from sygefravaer.lanes.values import Entry, Stored
+from sygefravaer.store import LOOSELY
 
 LEASE_NOW: Final = "clock_timestamp()"  # the one use of the database's clock in the house
 LAST_CVR: Final = "z"  # sorts after every CVR number, in every collation
@@ -267,8 +268,7 @@ SELECT %(message_id)s, %(municipality_cvr)s, %(owner)s, %(now)s, %(status)s, NOT
        %(took)s, %(again_at)s
 RETURNING stale, %(ends)s AND coalesce((SELECT open > 0 FROM held), false) AS behind"""
 
-# The commit does not wait for the disk: it is there with the next one that does.
-SETTLE_LOOSELY: Final = SETTLE_END + ", set_config('synchronous_commit', 'off', true)"
+SETTLE_LOOSELY: Final = f"{SETTLE_END}, {LOOSELY}"
 
 RELEASE: Final = """
 WITH held AS (

@@ -10,10 +10,11 @@ statement: the database's own clock is used by nobody but the lease of a lane.
 from sygefravaer.store.asking import Connection
 from sygefravaer.store.embedded import SOCKET_PATH_LIMIT, EmbeddedServer
 from sygefravaer.store.migrations import digest_of, migrate
-from sygefravaer.store.pool import Proviso, Row, Store, Trail, Tx
+from sygefravaer.store.pool import LOOSELY, Proviso, Row, Store, Trail, Tx
 from sygefravaer.store.resealing import Progress, Sealed, reseal, usage
 
 __all__ = [
+    "LOOSELY",
     "SOCKET_PATH_LIMIT",
     "Connection",
     "EmbeddedServer",

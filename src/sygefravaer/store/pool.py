@@ -29,6 +29,9 @@ Row = Mapping[str, Any]
 
 
 _DURABLE: Final = frozenset({"on", "remote_apply"})
+
+# In a statement: its commit does not wait for the disk, and is there with the next one that does.
+LOOSELY: Final = "set_config('synchronous_commit', 'off', true)"
 _UNHEARD: Final = (LateError, errors.AdminShutdown, errors.CrashShutdown, errors.QueryCanceled)
 _ONE_INSTANT: Final = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _RECONNECT: Final = 10.0  # seconds before a lost server is looked for anew; 60 s is promised
